@@ -1,0 +1,114 @@
+"""Unlabelled prose of the embedded corpus: reviews, stories and reviews with a TL;DR line.
+
+A sentence names two nouns of its document's topic, or two adjectives of its polarity beside a cue such as
+``smiled`` or ``frowned``: enough company for a small model to find out which words belong together.
+"""
+
+from ptft.corpus.embedded.draws import Draws
+from ptft.corpus.embedded.words import CUES, DAYS, NAMES, POLARITIES, TOPICS, Category
+
+_OPENINGS = (
+    "on {day} {person} {verb} the {noun} and the {noun2} at the {place}.",
+    "at the {place} {person} {verb} the {noun} and the {noun2}.",
+    "{person} went to the {place} and {verb} the {noun} and the {noun2}.",
+)
+
+# Each opinion belongs to the cue of the same index, but for the last cue, which is kept for the TL;DR line as well.
+_OPINIONS = (
+    "the {noun} was {adjective} and {adjective2}, so {person} {cue}.",
+    "{person} {cue} the {adjective} {noun} and the {adjective2} {noun2}.",
+    "{person} saw that the {noun} was {adjective} and {adjective2} and {cue}.",
+    "the {adjective} {noun} and the {adjective2} {noun2} made {person} {cue}.",
+    "{person} was {cue} that the {noun} was {adjective} and the {noun2} was {adjective2}.",
+    "everyone {cue} the {noun} because it was {adjective} and {adjective2}.",
+    "{person} {cue} a friend for the {adjective} {noun} and the {adjective2} {noun2}.",
+    "it was the {cue} day, said {person}, so {adjective} and {adjective2}.",
+    "{person} {cue} the {noun} and the {noun2}, both so {adjective} and {adjective2}.",
+)
+
+_EVENTS = (
+    "{person} {verb} the {noun} and the {noun2}.",
+    "on {day} {person} took the {noun} and the {noun2} to the {place}.",
+    "then {other} came with the {noun} and the {noun2}.",
+    "at the {place} {person} found the {noun} under the {noun2}.",
+    "{other} {verb} the {noun} and then the {noun2} too.",
+    "here is the {noun}, said {person}, and there is the {noun2}.",
+    "later {other} saw the {noun} next to the {noun2}.",
+    "look at the {noun} and the {noun2}, said {other}.",
+)
+
+_TLDR = "tl;dr: {person} {cue} the {noun}."
+
+
+def _opening(draws: Draws, topic: Category, person: str, noun: str) -> str:
+    other_nouns = [word for word in topic.all_words if word != noun]
+    return draws.pick(_OPENINGS).format(
+        person=person,
+        noun=noun,
+        noun2=draws.pick(other_nouns),
+        verb=draws.pick(topic.verbs),
+        place=draws.pick(topic.places),
+        day=draws.pick(DAYS),
+    )
+
+
+def _opinions(draws: Draws, topic: Category, polarity: int, person: str, count: int) -> list[str]:
+    sentences = []
+    for which in draws.sample(range(len(_OPINIONS)), count):
+        noun, noun2 = draws.sample(topic.all_words, 2)
+        adjective, adjective2 = draws.sample(POLARITIES[polarity].all_words, 2)
+        sentences.append(
+            _OPINIONS[which].format(
+                person=person,
+                noun=noun,
+                noun2=noun2,
+                adjective=adjective,
+                adjective2=adjective2,
+                cue=CUES[which][polarity],
+            )
+        )
+    return sentences
+
+
+def review(draws: Draws) -> list[str]:
+    """One person's opinion, of one polarity, on one topic: 4 to 7 sentences."""
+    topic, polarity, person = draws.pick(TOPICS), draws.below(2), draws.pick(NAMES)
+    opening = _opening(draws, topic, person, draws.pick(topic.all_words))
+    return [opening, *_opinions(draws, topic, polarity, person, draws.between(3, 6))]
+
+
+def review_with_tldr(draws: Draws) -> list[str]:
+    """Four sentences of a review and a line that sums them up, about the noun named first."""
+    topic, polarity, person = draws.pick(TOPICS), draws.below(2), draws.pick(NAMES)
+    noun = draws.pick(topic.all_words)
+    summary = _TLDR.format(person=person, cue=CUES[-1][polarity], noun=noun)
+    return [_opening(draws, topic, person, noun), *_opinions(draws, topic, polarity, person, 3), summary]
+
+
+def story(draws: Draws) -> list[str]:
+    """4 to 7 events of one topic with one or two persons and no polarity."""
+    topic = draws.pick(TOPICS)
+    cast = draws.sample(NAMES, draws.between(1, 2))
+    sentences = []
+    for template in draws.sample(_EVENTS, draws.between(4, 7)):
+        noun, noun2 = draws.sample(topic.all_words, 2)
+        sentences.append(
+            template.format(
+                person=cast[0],
+                other=cast[-1],
+                noun=noun,
+                noun2=noun2,
+                verb=draws.pick(topic.verbs),
+                place=draws.pick(topic.places),
+                day=draws.pick(DAYS),
+            )
+        )
+    return sentences
+
+
+def prose(draws: Draws) -> list[str]:
+    """A review, a review with a TL;DR line or a story, half of them reviews without one."""
+    kind = draws.below(4)
+    if kind == 0:
+        return story(draws)
+    return review_with_tldr(draws) if kind == 1 else review(draws)

@@ -1,0 +1,176 @@
+"""Make a stock model from a preset, or open one from a folder or the Hub, with the head that an objective needs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ptft.errors import CheckpointError, RecipeError
+from ptft.family import nearest
+from ptft.models.preset import Preset
+
+Head = Literal["masked_lm", "pretraining", "causal_lm", "backbone", "classification"]
+_AUTO = {
+    "masked_lm": transformers.AutoModelForMaskedLM,
+    "pretraining": transformers.AutoModelForPreTraining,
+    "causal_lm": transformers.AutoModelForCausalLM,
+    "backbone": transformers.AutoModel,
+    "classification": transformers.AutoModelForSequenceClassification,
+}
+_DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "attention_dropout",
+)
+
+
+def new_config(
+    preset: Preset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    positions: int,
+    dropout: float,
+    shape: Mapping[str, Any],
+) -> PretrainedConfig:
+    """The stock configuration of a preset for a tokenizer.
+
+    Args:
+        preset: Architecture and shape.
+        tokenizer: Decides the vocabulary's size and the ids of special tokens.
+        positions: Longest input in tokens.
+        dropout: For every dropout that the architecture has.
+        shape: Attributes of the configuration that replace the preset's.
+
+    Raises:
+        RecipeError: ``shape`` names an attribute that the configuration does not have, or the shape is impossible.
+    """
+    known = AutoConfig.for_model(preset.model_type).to_dict()
+    for name in shape:
+        if name not in known:
+            raise RecipeError(f"shape.{name}: {preset.model_type} has no such attribute{nearest(name, known)}")
+    length_name = "n_positions" if preset.model_type == "gpt2" else "max_position_embeddings"
+    values = {**preset.shape, length_name: positions, **{name: dropout for name in _DROPOUTS if name in known}, **shape}
+    config = AutoConfig.for_model(preset.model_type, **values, vocab_size=len(tokenizer), **special_ids(tokenizer))
+    width, heads = config.hidden_size, config.num_attention_heads
+    if width % heads:
+        raise RecipeError(f"the hidden size {width} cannot be divided among {heads} attention heads")
+    return config
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    """The ids of bos, eos and pad as a model's configuration names them; None where the tokenizer has none."""
+    return {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def new_model(
+    config: PretrainedConfig, head: Head, seed: int, *, embedding_std: float = 0.0, head_std: float = 0.0
+) -> PreTrainedModel:
+    """A stock model with fresh weights, drawn from ``seed``.
+
+    Args:
+        config: Its configuration.
+        head: Which stock class.
+        seed: Of the initial weights.
+        embedding_std: Standard deviation of the word embeddings; 0 leaves the architecture's.
+        head_std: The same for an untied output layer.
+    """
+    torch.manual_seed(seed)
+    model: PreTrainedModel = _AUTO[head].from_config(config)
+    embeddings = model.get_input_embeddings().weight
+    if embedding_std:
+        nn.init.normal_(embeddings, std=embedding_std)
+    output = model.get_output_embeddings()
+    if head_std and output is not None and output.weight is not embeddings:
+        nn.init.normal_(output.weight, std=head_std)
+    return model
+
+
+def read_config(name: str | Path) -> PretrainedConfig:
+    """Open the configuration of a checkpoint folder or Hub name; a run folder stands for its ``model/``.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    name = checkpoint_folder(name)
+    try:
+        return AutoConfig.from_pretrained(str(name))
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise CheckpointError(
+            f"{str(name)!r} holds no model that transformers can open ({reason}); give a folder with config.json and "
+            "weights, or a Hub name"
+        ) from None
+
+
+def checkpoint_folder(name: str | Path) -> str:
+    """Where the stock model lies: the ``model`` folder of a run folder, else the name as it stands."""
+    inner = Path(name) / "model"
+    return str(inner) if (inner / "config.json").exists() and not (Path(name) / "config.json").exists() else str(name)
+
+
+def open_model(
+    name: str | Path, head: Head, seed: int, config: PretrainedConfig | None = None
+) -> tuple[PreTrainedModel, list[str]]:
+    """Open a checkpoint with a stock class.
+
+    Args:
+        name: Folder, run folder or Hub name.
+        head: Which stock class.
+        seed: Draws the weights of heads that the checkpoint lacks.
+        config: Replaces the checkpoint's own configuration.
+
+    Returns:
+        The model in fp32, and the names of weights that the checkpoint lacks and that were drawn anew.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or its architecture lacks this head.
+    """
+    config = config or read_config(name)
+    torch.manual_seed(seed)
+    try:
+        model, report = _AUTO[head].from_pretrained(
+            checkpoint_folder(name), config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise CheckpointError(f"{str(name)!r} cannot be opened for {head}: {reason}") from None
+    if report["mismatched_keys"]:
+        raise CheckpointError(f"{str(name)!r} has weights of other shapes than its config.json says")
+    return model, sorted(report["missing_keys"])
+
+
+def max_positions(config: PretrainedConfig) -> int:
+    """The longest input in tokens that a model takes, positions that its padding offset eats left out."""
+    for attribute in ("max_position_embeddings", "n_positions"):
+        value = getattr(config, attribute, None)
+        if isinstance(value, int) and value > 0:
+            offset = (config.pad_token_id or 0) + 1 if config.model_type in _PADDED_POSITIONS else 0
+            return value - offset
+    return 1 << 20
+
+
+_PADDED_POSITIONS = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer"}
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a stock checkpoint: safetensors, config.json and the tokenizer of its own class."""
+    ids = {name: value for name, value in special_ids(tokenizer).items() if value is not None}
+    for name, value in ids.items():
+        setattr(model.config, name, value)
+        if getattr(model, "generation_config", None) is not None:
+            setattr(model.generation_config, name, value)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(model.config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,81 @@
+"""Run a model's body once and its vocabulary head only at the positions where a token is predicted."""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+Head = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+
+
+def _distilbert_head(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return nn.Sequential(model.vocab_transform, model.activation, model.vocab_layer_norm, model.vocab_projector)  # type: ignore[arg-type]
+
+
+def _output_embeddings(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return model.get_output_embeddings()  # type: ignore[operator,no-any-return]
+
+
+# Where an architecture keeps the layers between its last hidden state and the logits.
+_VOCABULARY_HEADS: Mapping[str, Head] = {
+    "bert": lambda model: model.cls.predictions,  # type: ignore[union-attr,return-value]
+    "roberta": lambda model: model.lm_head,  # type: ignore[return-value]
+    "xlm-roberta": lambda model: model.lm_head,  # type: ignore[return-value]
+    "camembert": lambda model: model.lm_head,  # type: ignore[return-value]
+    "modernbert": lambda model: nn.Sequential(model.head, model.decoder),  # type: ignore[arg-type]
+    "distilbert": _distilbert_head,
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3"), _output_embeddings),
+}
+
+
+class Forward:
+    """One forward pass: its hidden states, and heads applied on demand.
+
+    Args:
+        model: A stock model with a vocabulary head.
+        batch: Its inputs, and possibly targets, by name.
+    """
+
+    def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> None:
+        self.model = model
+        self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
+        self._head = _VOCABULARY_HEADS.get(model.config.model_type)
+        self._dense: Tensor | None = None
+        body = model.base_model
+        if self._head is None:
+            output = model(**self._inputs, output_hidden_states=True)
+            self._dense = output.logits
+            self.hidden: Float[Tensor, "batch seq width"] = output.hidden_states[-1]
+            self.pooled: Float[Tensor, "batch width"] | None = None
+            return
+        output = body(**self._inputs)
+        self.hidden = output.last_hidden_state
+        self.pooled = getattr(output, "pooler_output", None)
+
+    def token_logits(self, positions: Int[Tensor, " targets"]) -> Float[Tensor, "targets vocabulary"]:
+        """Logits over the vocabulary at ``positions``, indices into the flattened (batch, seq)."""
+        if self._dense is not None:
+            return self._dense.flatten(0, 1)[positions]
+        head = cast("Head", self._head)(self.model)
+        return head(self.hidden.flatten(0, 1)[positions])
+
+
+def has_sparse_head(model: PreTrainedModel) -> bool:
+    """Whether logits are computed at the predicted positions only; otherwise at all positions, which is slower."""
+    return model.config.model_type in _VOCABULARY_HEADS
+
+
+def is_decoder(model: PreTrainedModel) -> bool:
+    """Whether the model is a causal language model."""
+    return type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+
+
+def summed_cross_entropy(
+    logits: Float[Tensor, "targets classes"], labels: Int[Tensor, " targets"]
+) -> Float[Tensor, ""]:
+    """The sum of the cross-entropies in nats, in fp32; a label of -100 counts nothing."""
+    return torch.nn.functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")

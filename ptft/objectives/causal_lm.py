@@ -1,0 +1,101 @@
+"""Causal language modelling (Radford et al. 2018): predict each token from the ones before it."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ptft import rng
+from ptft.corpus.store import TokenStore
+from ptft.errors import DataError
+from ptft.models.prediction import Forward, summed_cross_entropy
+from ptft.objectives.objective import Objective
+from ptft.objectives.rows import Rows, Sampler, Vocabulary, rows_to_plan
+
+
+class WindowSampler(Sampler):
+    """Rows of equal length cut from the stream of all documents, each closed by the end-of-text token.
+
+    The cuts move by a drawn offset from epoch to epoch and the rows come in an order drawn for the epoch, so a row is
+    found without planning anything. Differs: GPT-2 and nanoGPT draw windows with replacement and have no epochs.
+    """
+
+    blocks_per_epoch = 1
+
+    def __init__(self, store: TokenStore, length: int, rows_per_step: int, seed: int) -> None:
+        self._tokens = store.tokens
+        self._length = length
+        self._seed = seed
+        self._shifts = min(length, len(store.tokens) - length - 1)
+        if self._shifts < 1:
+            raise DataError(
+                f"the corpus has {len(store.tokens)} tokens, fewer than one row of {length}; give more text or a "
+                "smaller length"
+            )
+        self._windows = (len(store.tokens) - self._shifts - 1) // length or 1
+        self.rows_per_block = rows_to_plan(self._windows, rows_per_step)
+
+    def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
+        """Windows ``start`` to ``stop`` of the epoch, one token longer than the model's input."""
+        index = np.arange(start, stop)
+        window = np.empty(len(index), np.int64)
+        for turn in np.unique(index // self._windows):  # beyond one pass over the corpus: another order
+            here = index // self._windows == turn
+            window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
+        shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
+        place = shift + window[:, None] * self._length + np.arange(self._length + 1)
+        return Rows(
+            ids=self._tokens[place].astype(np.int64),
+            lengths=np.full(len(index), self._length + 1),
+            draw_keys=index,
+            epoch_keys=(self._seed, epoch),
+        )
+
+
+class CausalLM(Objective):
+    """Predict the next token at every position; documents follow each other, divided by the end-of-text token."""
+
+    name: ClassVar[str] = "causal_lm"
+    kind: ClassVar[Literal["encoder", "decoder"]] = "decoder"
+
+    def sampler(
+        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
+    ) -> WindowSampler:
+        """Windows over the stream of documents."""
+        return WindowSampler(store, length, rows_per_step, seed)
+
+    def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
+        """The inputs are all tokens of a row but the last, the labels all but the first."""
+        rows.targets["next_labels"] = rows.ids[:, 1:].ravel()
+        rows.counts[self.name] = rows.ids[:, 1:].size
+        rows.ids, rows.lengths = rows.ids[:, :-1], rows.lengths - 1
+
+    def _logits(self, forward: Forward, labels: Tensor) -> Float[Tensor, "targets vocabulary"]:
+        return forward.token_logits(torch.arange(len(labels), device=labels.device))
+
+    def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Summed cross-entropy over all positions, in nats."""
+        return summed_cross_entropy(self._logits(forward, batch["next_labels"]), batch["next_labels"])
+
+    def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
+        """Loss and number of right predictions."""
+        labels = batch["next_labels"]
+        logits = self._logits(forward, labels)
+        return {
+            "loss": summed_cross_entropy(logits, labels).item(),
+            "correct": (logits.argmax(-1) == labels).sum().item(),
+            "frequent": (labels == frequent_token).sum().item(),
+        }
+
+    def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Loss, perplexity a token, and accuracy."""
+        loss = sums["loss"] / sums["count"]
+        return {
+            "clm.loss": loss,
+            "clm.perplexity": float(np.exp(loss)),
+            "clm.accuracy": sums["correct"] / sums["count"],
+            "clm.baseline": sums["frequent"] / sums["count"],
+        }

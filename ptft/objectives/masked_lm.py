@@ -1,0 +1,82 @@
+"""Masked language modelling (Devlin et al. 2019), with logits at the predicted positions only."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from ptft.corpus.store import TokenStore
+from ptft.models.prediction import Forward, summed_cross_entropy
+from ptft.objectives.masking import mask_tokens
+from ptft.objectives.objective import Objective
+from ptft.objectives.pairs import PairSampler, document_chunks
+from ptft.objectives.rows import Rows, Vocabulary
+
+
+class MaskedLM(Objective):
+    """Predict masked tokens from both sides: 15 %, of which 80 % are masked, 10 % random, 10 % kept.
+
+    Alone it makes single texts; beside an objective that makes pairs (``next_sentence``) it masks those.
+    """
+
+    name: ClassVar[str] = "masked_lm"
+    kind: ClassVar[Literal["encoder", "decoder"]] = "encoder"
+    mask_ratio: float = Field(0.15, gt=0, lt=1)
+    """Share of a row's tokens that are predicted."""
+    max_predictions: int = Field(0, ge=0)
+    """At most so many predictions a row; 0 for no limit."""
+    replace_ratio: float = Field(0.8, ge=0, le=1)
+    """Share of the predicted tokens that the model sees as the mask token."""
+    random_ratio: float = Field(0.1, ge=0, le=1)
+    """Share of the predicted tokens that the model sees as another token; the rest it sees as they are."""
+    short_ratio: float = Field(0.1, ge=0, le=1)
+    """Probability that a document is cut into shorter rows (when this objective makes the rows)."""
+
+    def sampler(
+        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
+    ) -> PairSampler:
+        """Single texts of whole sentences."""
+        return PairSampler(document_chunks, store, vocabulary, length, rows_per_step, seed, self.short_ratio)
+
+    def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
+        """Mask the inputs; targets are flat positions in the padded batch and the original ids."""
+        masked = mask_tokens(
+            rows,
+            vocabulary,
+            mask_ratio=self.mask_ratio,
+            max_predictions=self.max_predictions,
+            replace_ratio=self.replace_ratio,
+            random_ratio=self.random_ratio,
+        )
+        used = masked.positions >= 0
+        flat = masked.positions + rows.ids.shape[1] * np.arange(len(rows.ids))[:, None]
+        rows.ids = masked.ids
+        rows.targets["masked_positions"] = flat[used]
+        rows.targets["masked_labels"] = masked.labels[used]
+        rows.counts[self.name] = int(used.sum())
+
+    def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Summed cross-entropy over the predicted tokens, in nats."""
+        return summed_cross_entropy(forward.token_logits(batch["masked_positions"]), batch["masked_labels"])
+
+    def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
+        """Loss and number of right predictions."""
+        logits, labels = forward.token_logits(batch["masked_positions"]), batch["masked_labels"]
+        return {
+            "loss": summed_cross_entropy(logits, labels).item(),
+            "correct": (logits.argmax(-1) == labels).sum().item(),
+            "frequent": (labels == frequent_token).sum().item(),
+        }
+
+    def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Loss, perplexity and accuracy beside always predicting the corpus's most frequent token."""
+        loss = sums["loss"] / sums["count"]
+        return {
+            "mlm.loss": loss,
+            "mlm.perplexity": float(np.exp(loss)),
+            "mlm.accuracy": sums["correct"] / sums["count"],
+            "mlm.baseline": sums["frequent"] / sums["count"],
+        }

@@ -1,0 +1,270 @@
+"""BERT's sentence pairs by the rules of the published reference, as ranges of tokens in a store.
+
+The rules draw from a generator that is passed in: ``random.Random`` reproduces the reference's instances one by one,
+a counter-based stream makes them a pure function of (seed, epoch, document).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+from numpy.typing import NDArray
+
+from ptft import rng
+from ptft.corpus.store import TokenStore
+from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple, rows_to_plan
+
+_ROWS_PER_BLOCK = 16384
+_STEPS_PER_BLOCK = 128
+_MARGIN = 0.004  # plan so many more rows than a block uses: their number varies with the draws
+
+
+class Generator(Protocol):
+    """The draws that the rules make."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def randint(self, low: int, high: int, /) -> int:
+        """An integer in [low, high]."""
+
+
+class Pair(NamedTuple):
+    """Two ranges of token indices, and whether the second was drawn from elsewhere."""
+
+    a_start: int
+    a_end: int
+    b_start: int
+    b_end: int
+    is_random: int
+
+
+class Sentences:
+    """Documents as sentence boundaries: document ``d`` has sentences ``bounds[d][i]`` to ``bounds[d][i + 1]``."""
+
+    def __init__(self, sentence_ends: Int[ndarray, " sentences"], document_ends: Int[ndarray, " documents"]) -> None:
+        self._ends = sentence_ends
+        self._documents = document_ends
+        self._bounds = lru_cache(maxsize=4096)(self._read)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def bounds(self, document: int) -> list[int]:
+        """Token indices at which the document's sentences begin, and its end."""
+        return self._bounds(document)
+
+    def _read(self, document: int) -> list[int]:
+        first = int(self._documents[document - 1]) if document else 0
+        begin = int(self._ends[first - 1]) if first else 0
+        return [begin, *self._ends[first : int(self._documents[document])].tolist()]
+
+
+def document_pairs(
+    sentences: Sentences, document: int, bounds: list[int], max_tokens: int, short_ratio: float, generator: Generator
+) -> Iterator[Pair]:
+    """The pairs of one document in one pass.
+
+    Chunks of sentences up to a target length are cut into A and B at a random sentence; half of the time (and always
+    if the chunk is a single sentence) B is replaced by the beginning of a random place elsewhere, and the unused
+    sentences are put back.
+
+    Args:
+        sentences: All documents, for random seconds.
+        document: Index of this one.
+        bounds: The sentence boundaries to use of it (all of them, or a slice).
+        max_tokens: Tokens of A and B together, special tokens left out.
+        short_ratio: Probability that this document's target length is drawn from [2, max_tokens].
+        generator: Source of the draws; the order of draws is the reference's.
+
+    Paper: Devlin et al. 2019, arXiv 1810.04805, section A.2 and the published data creation code.
+    """
+    target = generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
+    begin = index = 0  # the chunk is sentences begin..index of bounds
+    last = len(bounds) - 2
+    while index <= last:
+        if index < last and bounds[index + 1] - bounds[begin] < target:
+            index += 1
+            continue
+        size = index + 1 - begin
+        a_end = begin + (generator.randint(1, size - 1) if size >= 2 else 1)
+        a = (bounds[begin], bounds[a_end])
+        is_random = size == 1 or generator.random() < 0.5
+        if is_random:
+            b = _random_second(sentences, document, target - (a[1] - a[0]), generator)
+            index = a_end
+        else:
+            b = (bounds[a_end], bounds[index + 1])
+            index += 1
+        yield Pair(*_truncate(a, b, max_tokens, generator), int(is_random))
+        begin = index
+
+
+def _random_second(sentences: Sentences, document: int, target: int, generator: Generator) -> tuple[int, int]:
+    for _ in range(10):
+        other = generator.randint(0, len(sentences) - 1)
+        if other != document:
+            break
+    bounds = sentences.bounds(other)
+    start = generator.randint(0, len(bounds) - 2)
+    stop = bisect_left(bounds, bounds[start] + target, start + 1)
+    return bounds[start], bounds[min(stop, len(bounds) - 1)]
+
+
+def _truncate(
+    a: tuple[int, int], b: tuple[int, int], max_tokens: int, generator: Generator
+) -> tuple[int, int, int, int]:
+    (a_start, a_end), (b_start, b_end) = a, b
+    while (a_end - a_start) + (b_end - b_start) > max_tokens:
+        front = generator.random() < 0.5
+        if a_end - a_start > b_end - b_start:
+            a_start, a_end = (a_start + 1, a_end) if front else (a_start, a_end - 1)
+        else:
+            b_start, b_end = (b_start + 1, b_end) if front else (b_start, b_end - 1)
+    return a_start, a_end, b_start, b_end
+
+
+def document_chunks(
+    sentences: Sentences, document: int, bounds: list[int], max_tokens: int, short_ratio: float, generator: Generator
+) -> Iterator[Pair]:
+    """Single texts of one document for masked LM without pairs: whole sentences up to the length, B empty.
+
+    Differs: the reference always makes pairs; this is RoBERTa's "doc-sentences" (Liu et al. 2019, arXiv 1907.11692).
+    """
+    target = generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
+    start = bounds[0]
+    for index in range(1, len(bounds)):
+        while bounds[index] - start > target:
+            stop = bounds[index - 1] if bounds[index - 1] > start else start + target
+            yield Pair(start, stop, stop, stop, 0)
+            start = stop
+    if bounds[-1] > start:
+        yield Pair(start, bounds[-1], bounds[-1], bounds[-1], 0)
+
+
+class PairRule(Protocol):
+    """How a document becomes pairs (see :func:`document_pairs`)."""
+
+    def __call__(
+        self,
+        sentences: Sentences,
+        document: int,
+        bounds: list[int],
+        max_tokens: int,
+        short_ratio: float,
+        generator: Generator,
+        /,
+    ) -> Iterator[Pair]: ...
+
+
+class PairSampler(Sampler):
+    """Rows ``[CLS] A [SEP] B [SEP]`` (or ``[CLS] A [SEP]``) made anew in each epoch.
+
+    An epoch walks through all documents in an order drawn for it; a block is an equal share of that walk in tokens,
+    cut at a sentence end, and can be planned alone.
+    """
+
+    def __init__(
+        self,
+        rule: PairRule,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        length: int,
+        rows_per_step: int,
+        seed: int,
+        short_ratio: float,
+    ) -> None:
+        self._rule = rule
+        self._store = store
+        self._vocabulary = vocabulary
+        self._length = length
+        self._max_tokens = length - (3 if rule is not document_chunks else 2)
+        self._seed = seed
+        self._short_ratio = short_ratio
+        self._sentences = Sentences(store.sentence_ends, store.document_ends)
+        self._walk = lru_cache(maxsize=2)(self._draw_walk)
+        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self.blocks_per_epoch = 1
+        self.rows_per_block = 1
+        self._size_blocks(rows_per_step)
+
+    def _size_blocks(self, rows_per_step: int) -> None:
+        wanted = max(_ROWS_PER_BLOCK, _STEPS_PER_BLOCK * rows_per_step)
+        tokens = self._store.info.tokens
+        self.blocks_per_epoch = max(1, tokens // (wanted * self._length))
+        planned = len(self._pass_over(0, 0, 0))
+        all_rows = planned * self.blocks_per_epoch
+        self.blocks_per_epoch = max(1, round(all_rows * (1 - _MARGIN) / wanted))
+        if self.blocks_per_epoch == 1:
+            self.rows_per_block = rows_to_plan(all_rows, rows_per_step)
+        else:
+            share = all_rows * (1 - _MARGIN) / self.blocks_per_epoch
+            self.rows_per_block = int(share) // rows_per_step * rows_per_step
+
+    def _draw_walk(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        order = rng.permuted(np.arange(len(self._sentences)), len(self._sentences), self._seed, epoch)
+        lengths = np.diff(self._store.document_bounds())[order]
+        return order, np.concatenate(([0], np.cumsum(lengths)))
+
+    def _pass_over(self, epoch: int, block: int, turn: int) -> list[Pair]:
+        order, cumulative = self._walk(epoch)
+        total = int(cumulative[-1])
+        begin, end = (total * i // self.blocks_per_epoch for i in (block, block + 1))
+        pairs: list[Pair] = []
+        for place in range(int(np.searchsorted(cumulative, begin, "right")) - 1, len(order)):
+            if cumulative[place] >= end:
+                break
+            document = int(order[place])
+            bounds = self._sentences.bounds(document)
+            offset = bounds[0] - int(cumulative[place])
+            first = bisect_left(bounds, begin + offset) if cumulative[place] < begin else 0
+            stop = bisect_left(bounds, end + offset)  # the sentence across the end of a block belongs to it
+            part = bounds[first : stop + 1]
+            if len(part) > 1:
+                stream = rng.Stream(self._seed, epoch, turn, document, first)
+                pairs += self._rule(
+                    self._sentences, document, part, self._max_tokens, self._short_ratio, stream
+                )
+        return pairs
+
+    def _make_plan(self, epoch: int, block: int) -> NDArray[np.int64]:
+        pairs: list[Pair] = []
+        turn = 0
+        while len(pairs) < self.rows_per_block:  # rarely more than one pass, except over tiny corpora
+            pairs += self._pass_over(epoch, block, turn)
+            turn += 1
+        plan = np.array(pairs, np.int64)
+        kept = rng.permuted(np.arange(len(plan)), len(plan), self._seed, epoch, block, 1)[: self.rows_per_block]
+        return plan[kept]
+
+    def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
+        """Rows of a block, special tokens and token types in place."""
+        pairs = self._plan(epoch, block)[start:stop]
+        vocabulary = self._vocabulary
+        a_length, b_length = pairs[:, 1] - pairs[:, 0], pairs[:, 3] - pairs[:, 2]
+        lengths = a_length + b_length + 2 + (b_length > 0)
+        width = pad_to_multiple(lengths, self._length)
+        column = np.arange(width)
+        a_stop = 1 + a_length[:, None]
+        b_stop = a_stop + 1 + b_length[:, None]
+        in_a = (column > 0) & (column < a_stop)
+        in_b = (column > a_stop) & (column < b_stop)
+        source = np.where(in_b, pairs[:, 2:3] + column - a_stop - 1, pairs[:, 0:1] + column - 1)
+        ids = np.full(source.shape, vocabulary.pad, np.int64)
+        inside = in_a | in_b
+        ids[inside] = self._store.tokens[source[inside]]
+        ids[:, 0] = vocabulary.cls
+        ids[(column == a_stop) | ((column == b_stop) & (b_length[:, None] > 0))] = vocabulary.sep
+        pairs_made = self._rule is not document_chunks
+        return Rows(
+            ids=ids,
+            lengths=lengths,
+            draw_keys=block * self.rows_per_block + np.arange(start, stop),
+            epoch_keys=(self._seed, epoch),
+            segments=((column > a_stop) & (column < lengths[:, None])).astype(np.int64) if pairs_made else None,
+            pair_labels=pairs[:, 4] if pairs_made else None,
+        )

@@ -1,0 +1,130 @@
+"""Rows: what an objective's sampler makes of a token store, before and after targets are added."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy import ndarray
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The few facts about a tokenizer that making examples needs.
+
+    Attributes:
+        size: Number of ids the model has.
+        cls, sep, pad, mask, eos, unknown: Ids of special tokens, -1 where the tokenizer has none.
+        special: For each id, whether it is a special token.
+    """
+
+    size: int
+    cls: int
+    sep: int
+    pad: int
+    mask: int
+    eos: int
+    unknown: int
+    special: Bool[ndarray, " vocabulary"]
+
+    @staticmethod
+    def of(tokenizer: PreTrainedTokenizerBase) -> "Vocabulary":
+        """Read the facts off a tokenizer."""
+        special = np.zeros(len(tokenizer), bool)
+        special[tokenizer.all_special_ids] = True
+        names = {name: name for name in ("cls", "sep", "pad", "mask", "eos")} | {"unknown": "unk"}
+        ids = {field: getattr(tokenizer, f"{name}_token_id") for field, name in names.items()}
+        return Vocabulary(
+            size=len(tokenizer), special=special, **{field: -1 if i is None else i for field, i in ids.items()}
+        )
+
+
+@dataclass
+class Rows:
+    """Some rows of a step, as arrays.
+
+    Attributes:
+        ids: Token ids, padded on the right.
+        lengths: Number of real tokens in each row.
+        draw_keys: Row keys for random draws: one number a row, unique in the run's epoch.
+        epoch_keys: (seed, epoch) that go before them.
+        segments: Token type ids, or None where rows are single texts.
+        pair_labels: 0 where B follows A, 1 where it does not, or None.
+        targets: Arrays that objectives add: model inputs and labels by name.
+        counts: Number of targets by objective.
+    """
+
+    ids: Int[ndarray, "rows seq"]
+    lengths: Int[ndarray, " rows"]
+    draw_keys: Int[ndarray, " rows"]
+    epoch_keys: tuple[int, int]
+    segments: Int[ndarray, "rows seq"] | None = None
+    pair_labels: Int[ndarray, " rows"] | None = None
+    targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def present(self) -> Bool[ndarray, "rows seq"]:
+        """True at real tokens, False at padding."""
+        mask: NDArray[np.bool_] = np.arange(self.ids.shape[1]) < self.lengths[:, None]
+        return mask
+
+    def batch(self) -> "Batch":
+        """The same as tensors: model inputs, targets and counts."""
+        arrays: dict[str, NDArray[np.int64]] = {"input_ids": self.ids, **self.targets}
+        if (self.lengths < self.ids.shape[1]).any():
+            arrays["attention_mask"] = self.present().astype(np.int64)
+        if self.segments is not None:
+            arrays["token_type_ids"] = self.segments
+        return Batch(
+            tensors={name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()},
+            counts=self.counts,
+            num_tokens=int(self.lengths.sum()),
+            num_slots=self.ids.size,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch: what goes through the model at once.
+
+    Attributes:
+        tensors: Model inputs and targets by name.
+        counts: Number of targets by objective.
+        num_tokens: Real tokens.
+        num_slots: Real tokens and padding.
+    """
+
+    tensors: dict[str, Tensor]
+    counts: dict[str, int]
+    num_tokens: int
+    num_slots: int
+
+
+class Sampler(ABC):
+    """Where rows come from: a corpus cut into epochs, each into blocks of equally many rows in random order."""
+
+    rows_per_block: int
+    blocks_per_epoch: int
+
+    @abstractmethod
+    def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` of a block: a pure function of the sampler's seed and these numbers."""
+
+
+def pad_to_multiple(lengths: Int[ndarray, " rows"], longest: int, multiple: int = 8) -> int:
+    """The width of a batch: its longest row, rounded up to a multiple, at most ``longest``."""
+    width = int(lengths.max())
+    return min(longest, -(-width // multiple) * multiple)
+
+
+def rows_to_plan(rows: int, rows_per_step: int) -> int:
+    """How many rows make whole steps: cut off below 1 % of them, else filled up by a further pass."""
+    cut = rows // rows_per_step * rows_per_step
+    return cut if cut and (rows - cut) < 0.01 * rows else cut + rows_per_step
+
+
+__all__ = ["Batch", "Rows", "Sampler", "Vocabulary", "pad_to_multiple", "rows_to_plan"]

@@ -1,0 +1,1 @@
+"""Optimizers and learning-rate schedules: two families, and the state that a checkpoint keeps."""

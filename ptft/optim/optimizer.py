@@ -1,0 +1,128 @@
+"""What an optimizer setting is, and the optimizers of a run driven as one."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ptft.config import Settings
+from ptft.errors import RecipeError
+
+Group = dict[str, Any]
+
+
+class OptimizerSettings(Settings, ABC):
+    """An optimizer by name with its own settings; the peak learning rate is the run's ``lr``."""
+
+    name: ClassVar[str]
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay of matrices; biases, norms and embeddings' vectors of one dimension have none."""
+
+    @abstractmethod
+    def build(self, groups: list[Group], model: nn.Module) -> list[torch.optim.Optimizer]:
+        """The torch optimizers for parameter groups that each carry ``params``, ``lr`` and ``weight_decay``."""
+
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float
+) -> list[Group]:
+    """Two groups: matrices with weight decay; biases and norms (one dimension) without, as the BERT code does."""
+    parameters = [p for _, p in named if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class Optimizers:
+    """One or several torch optimizers driven as one, with a learning rate that is set and never stepped.
+
+    Args:
+        optimizers: What :meth:`OptimizerSettings.build` gave.
+        scaler: Accelerate's gradient scaler for fp16, or None.
+    """
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer], scaler: Any = None) -> None:
+        self._optimizers = optimizers
+        self._scaler = scaler
+        for group in self._groups():
+            group["peak_lr"] = group["lr"]
+
+    def _groups(self) -> Iterator[Group]:
+        for optimizer in self._optimizers:
+            yield from optimizer.param_groups
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every parameter that is optimized."""
+        return [parameter for group in self._groups() for parameter in group["params"]]
+
+    def set_lr(self, factor: float) -> float:
+        """Set every group's learning rate to its peak times ``factor``; returns the first group's."""
+        for group in self._groups():
+            group["lr"] = group["peak_lr"] * factor
+        return float(next(self._groups())["lr"])
+
+    def clip(self, max_norm: float) -> Tensor:
+        """Scale the gradients down to a global norm of at most ``max_norm`` (0: leave them); returns the norm before."""
+        if self._scaler is not None:
+            for optimizer in self._optimizers:
+                self._scaler.unscale_(optimizer)
+        return nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf"))
+
+    def step(self) -> None:
+        """Update the weights and forget the gradients."""
+        for optimizer in self._optimizers:
+            if self._scaler is None:
+                optimizer.step()
+            else:
+                self._scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        if self._scaler is not None:
+            self._scaler.update()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and scalars that JSON can hold."""
+        tensors: dict[str, Tensor] = {}
+        scalars: dict[str, Any] = {}
+        for number, optimizer in enumerate(self._optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                for name, value in values.items():
+                    key = f"{number}.{index}.{name}"
+                    if isinstance(value, Tensor):
+                        tensors[key] = value.detach().clone().contiguous()
+                    else:
+                        scalars[key] = value
+        if self._scaler is not None:
+            scalars["scaler"] = self._scaler.state_dict()
+        json.dumps(scalars)
+        return tensors, scalars
+
+    def load(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+        scaler_state = scalars.pop("scaler", None)
+        if self._scaler is not None and scaler_state is not None:
+            self._scaler.load_state_dict(scaler_state)
+        entries: list[dict[int, dict[str, Any]]] = [{} for _ in self._optimizers]
+        for key, value in [*tensors.items(), *scalars.items()]:
+            number, index, name = key.split(".", 2)
+            entries[int(number)].setdefault(int(index), {})[name] = value
+        for optimizer, state in zip(self._optimizers, entries, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def check_optimizer(build: Any, groups: list[Group], **options: Any) -> torch.optim.Optimizer:
+    """Build a torch optimizer; what torch refuses about an option becomes a sentence.
+
+    Raises:
+        RecipeError: torch does not take these options.
+    """
+    try:
+        optimizer: torch.optim.Optimizer = build(groups, **options)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"optimizer: {error}") from None
+    return optimizer

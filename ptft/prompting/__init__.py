@@ -1,0 +1,34 @@
+r"""Prompting: classify with 0..k examples in the context of a causal model, score continuations, continue texts.
+
+A zero- and few-shot evaluation in ten lines::
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ptft.prompting import Template, evaluate_prompts
+    from ptft.tasks import TASKS
+
+    model = AutoModelForCausalLM.from_pretrained("runs/gpt/model")
+    tokenizer = AutoTokenizer.from_pretrained("runs/gpt/model")
+    template = Template("Review: {text}\nSentiment:", words={"negative": "bad", "positive": "good"})
+    result = evaluate_prompts(
+        model, tokenizer, TASKS["polarity"]().data(seed=0), k=[0, 1, 4], seeds=[1, 2, 3], template=template
+    )
+    result.figures  # accuracy with interval for each k, and the majority baseline
+"""
+
+from ptft.prompting.evaluate import PromptResult, evaluate_prompts
+from ptft.prompting.generate import generate
+from ptft.prompting.scoring import Scored, loglikelihoods
+from ptft.prompting.shots import choose_shots
+from ptft.prompting.template import Template, default_template
+
+__all__ = [
+    "PromptResult",
+    "Scored",
+    "Template",
+    "choose_shots",
+    "default_template",
+    "evaluate_prompts",
+    "generate",
+    "loglikelihoods",
+]

@@ -1,0 +1,55 @@
+"""Carry out steps: check first, write only then, continue what was interrupted, leave alone what is finished."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ptft.config import load
+from ptft.display import Display, Silent
+from ptft.report.page import write_report
+from ptft.steps import STEPS
+from ptft.steps.folder import begin, finish, standing
+from ptft.steps.step import Place, Step
+
+
+def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
+    """Do one step in its run folder and return what its ``result.json`` holds.
+
+    A finished run is only reported; an interrupted one goes on; a folder with another run's settings is refused.
+
+    Raises:
+        UserError: A setting, a file or the folder is not as it must be; nothing has been written then.
+    """
+    display = display or Silent()
+    stand = standing(step)
+    if stand.is_finished:
+        display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
+        return read_result(stand.folder)
+    step.check()
+    if stand.is_continued:
+        display.say(f"{stand.folder} was interrupted; going on")
+    begin(step, stand.folder)
+    result = step.work(Place(stand.folder, display))
+    finish(stand.folder, result.figures, result.records, result.lineage)
+    write_report(stand.folder)
+    return read_result(stand.folder)
+
+
+def perform(verb: str, *, recipe: Path | None = None, overrides: Sequence[str] = (), display: Display | None = None, **settings: Any) -> dict[str, Any]:
+    """Do one step from Python: the verb's settings as keywords, dotted keys as nested mappings.
+
+    Example:
+        >>> perform("tokenizer", corpus={"path": "embedded"}, out="runs/tokenizer")  # doctest: +SKIP
+
+    Raises:
+        UserError: As :func:`execute`.
+    """
+    step = load(STEPS[verb], recipe, overrides, base=settings, base_origin="the call").settings
+    return execute(step, display)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What a finished run found: flat figures, and ``records``."""
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return content

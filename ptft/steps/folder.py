@@ -1,0 +1,116 @@
+"""A run folder: begun after all checks, continued if interrupted, left alone if finished or another's."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ptft.config import differences, dump, load
+from ptft.errors import RecipeError
+from ptft.steps.step import RUNTIME_KEYS, Step
+
+_LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
+
+
+class Standing(NamedTuple):
+    """How a run folder stands.
+
+    Attributes:
+        folder: The folder to work in.
+        is_finished: Whether its result is already there.
+        is_continued: Whether an interrupted run lies there.
+    """
+
+    folder: Path
+    is_finished: bool
+    is_continued: bool
+
+
+def standing(step: Step) -> Standing:
+    """Look at ``out`` without touching it.
+
+    Raises:
+        RecipeError: It belongs to another run, is no run folder, or cannot be written.
+    """
+    folder = Path(step.out)
+    if not step.resume:
+        folder = _free_name(folder)
+    recipe = folder / "recipe.yaml"
+    if recipe.exists():
+        _refuse_other_settings(step, recipe)
+        return Standing(folder, (folder / "result.json").exists(), True)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
+    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RecipeError(f"out: no permission to write in {str(parent)!r}; name another folder")
+    if not parent.is_dir():
+        raise RecipeError(f"out: {str(parent)!r} is a file, so {str(folder)!r} cannot be made; name another folder")
+    return Standing(folder, False, False)
+
+
+def _free_name(folder: Path) -> Path:
+    number, free = 2, folder
+    while free.exists():
+        free = folder.with_name(f"{folder.name}-{number}")
+        number += 1
+    return free
+
+
+def _refuse_other_settings(step: Step, recipe: Path) -> None:
+    stored = recipe.read_text()
+    try:
+        former = load(type(step), recipe).settings
+    except RecipeError:
+        raise RecipeError(
+            f"out: {str(recipe.parent)!r} holds the run of another step or version; name another folder"
+        ) from None
+    keys = [line for line in differences(former, step) if line.split(":")[0].split(".")[0] not in RUNTIME_KEYS]
+    if keys and stored:
+        raise RecipeError(
+            f"out: {str(recipe.parent)!r} holds a run with other settings ({'; '.join(keys)}); "
+            "name another folder, or give resume=false to start over in a new one"
+        )
+
+
+def begin(step: Step, folder: Path) -> None:
+    """Make the folder and write the resolved recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.yaml", dump(step))
+
+
+def finish(folder: Path, figures: Mapping[str, float], records: list[dict[str, Any]], lineage: dict[str, Any]) -> None:
+    """Write ``manifest.json`` and, last of all, ``result.json``."""
+    write_text(folder / "manifest.json", json.dumps({**environment(), **lineage}, indent=1, ensure_ascii=False))
+    content = {**figures, "records": records} if records else dict(figures)
+    write_text(folder / "result.json", json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of the libraries and the commit of the project around, if there is one."""
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "versions": {library: version(library) for library in _LIBRARIES},
+        "commit": commit.stdout.strip() if commit.returncode == 0 else "",
+    }
+
+
+def parent(name: str) -> dict[str, Any]:
+    """What a result's lineage says of a model or tokenizer it was made from: its path and its own manifest's lineage."""
+    folder = Path(name)
+    for candidate in (folder / "manifest.json", folder.parent / "manifest.json"):
+        if candidate.exists():
+            return {"path": name, "manifest": json.loads(candidate.read_text())}
+    return {"path": name}

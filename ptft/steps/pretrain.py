@@ -1,0 +1,288 @@
+"""The step ``pretrain``: a model from text, or more training for any checkpoint."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ptft import rng
+from ptft.compute import Compute, limit_threads
+from ptft.config import Choice, plain
+from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
+from ptft.corpus.store import TokenStore, compile_store
+from ptft.errors import DataError, RecipeError
+from ptft.models.building import Head, max_positions, new_config, new_model, open_model, read_config, save_model
+from ptft.models.flops import peak_flops, training_flops
+from ptft.models.prediction import has_sparse_head
+from ptft.models.presets import PRESETS
+from ptft.objectives import OBJECTIVES
+from ptft.objectives.masked_lm import MaskedLM
+from ptft.objectives.objective import Objective
+from ptft.objectives.rows import Vocabulary
+from ptft.steps.folder import parent
+from ptft.steps.step import Place, Result
+from ptft.steps.training_step import TrainingStep
+from ptft.tokenization import TokenizerSettings, check_pair, load_tokenizer, tokenizer_hash, train_tokenizer
+from ptft.training.budget import Budget
+from ptft.training.evaluation import evaluate
+from ptft.training.session import Plan, Totals, fit
+from ptft.training.work import PretrainingBatches, PretrainingModule
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Pretrain(TrainingStep):
+    """Pretrain a model on text: masked LM with or without next-sentence prediction, or causal LM."""
+
+    name: ClassVar[str] = "pretrain"
+    corpus: CorpusSettings = CorpusSettings()
+    """The text."""
+    valid: str = ""
+    """Held-out text: a file or folder; empty takes the corpus's own, or holds out some of its documents."""
+    objective: tuple[Annotated[Objective, Choice(OBJECTIVES)], ...] = (MaskedLM(),)
+    """What is learned (see ``ptft list objectives``): one or several, such as masked_lm,next_sentence."""
+    model: str = ""
+    """A checkpoint folder or Hub name to go on from, or to take the shape of (init=scratch)."""
+    init: Literal["pretrained", "scratch"] = "pretrained"
+    """Whether to take over the weights of ``model``."""
+    preset: str = ""
+    """The shape of a new model (see ``ptft list presets``)."""
+    shape: dict[str, int | float | str] = {}
+    """Attributes of the architecture's configuration that replace the preset's, such as num_hidden_layers."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Of a new model."""
+    embedding_std: float = Field(0.0, ge=0)
+    """Standard deviation of a new model's word embeddings; 0 takes the architecture's."""
+    tokenizer: str = ""
+    """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the corpus."""
+    vocab_size: int = Field(8192, ge=64)
+    """Tokens of a tokenizer trained here."""
+    lowercase: bool = True
+    """Lower-case text in a WordPiece tokenizer trained here."""
+    prefix_space: bool = False
+    """Put a space before the first word in a byte-level BPE tokenizer trained here."""
+    length: int = Field(128, ge=8)
+    """Tokens of a row, special tokens included."""
+    joiner: Literal["space", "newline"] = "space"
+    """What stands between the sentences of a document for causal LM."""
+    evaluate_every_steps: int = Field(0, ge=0)
+    """How often to evaluate on the held-out text; 0 only at the end."""
+    evaluation_rows: int = Field(2048, ge=1)
+    """At most so many held-out rows."""
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is read or written."""
+        self.check_training()
+        kinds = {objective.kind for objective in self.objective}
+        names = [objective.name for objective in self.objective]
+        if not names or len(set(names)) < len(names):
+            raise RecipeError(f"objective: name at least one, each once, got {names}")
+        if len(kinds) > 1:
+            raise RecipeError(f"objective: {' and '.join(names)} cannot be trained together; they need different models")
+        if sum(objective.makes_pairs for objective in self.objective) > 1:
+            raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
+        if self.preset:
+            preset = PRESETS[self.preset]
+            if preset.kind != self.objective[0].kind:
+                raise RecipeError(f"preset: {self.preset!r} is a {preset.kind}, but {names[0]} trains a {self.objective[0].kind}")
+            longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
+            self._check_length(int(longest))
+        if bool(self.preset) == bool(self.model):
+            raise RecipeError("give either preset=NAME for a new model or model=DIR to go on from, and not both")
+        if self.model:
+            config = read_config(self.model)
+            self._check_length(max_positions(config))
+            if self.shape:
+                raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
+            check_pair(load_tokenizer(self.tokenizer or self.model), config)
+        elif self.tokenizer:
+            load_tokenizer(self.tokenizer)
+        describe(self.corpus)
+
+    def _check_length(self, positions: int) -> None:
+        if self.length > positions:
+            raise RecipeError(f"length: {self.length} tokens are more than the model's {positions} positions; give at most that")
+
+    @property
+    def head(self) -> Head:
+        """The stock class that the objectives need."""
+        if self.objective[0].kind == "decoder":
+            return "causal_lm"
+        return "pretraining" if any(objective.makes_pairs for objective in self.objective) else "masked_lm"
+
+    def work(self, place: Place) -> Result:
+        """Tokenizer, token store, training, evaluation, checkpoint."""
+        limit_threads(self.threads)
+        compute = Compute(self.precision, self.trackers, place.folder)
+        self.check_batch(compute)
+        tokenizer = self._tokenizer(place)
+        model, new_weights = self._model(tokenizer)
+        if new_weights:
+            place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")
+        if not has_sparse_head(model):
+            place.display.say(f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it")
+        data = self._data(tokenizer, place)
+        module = PretrainingModule(model, self.objective)
+        module.to(compute.device)
+        optimizers = self.optimizers(module, compute)
+        sample = data.train.batch(0, 0, self.rows_per_step)
+        steps = Budget.parse(self.budget).steps(
+            steps_per_epoch=data.train.steps_per_epoch,
+            tokens_per_step=sample.num_tokens,
+            words_per_token=data.store.info.words / data.store.info.tokens,
+        )
+        plan = Plan(
+            steps=steps,
+            seed=self.seed,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            log_every_steps=self.log_every_steps,
+            checkpoint_every_steps=self.checkpoint_every_steps,
+            keep_checkpoints=self.keep_checkpoints,
+            evaluate_every_steps=self.evaluate_every_steps,
+        )
+
+        def measure(_: int = 0) -> dict[str, float]:
+            if data.valid is None:
+                return {}
+            return evaluate(
+                module, self.objective, data.valid, compute, steps=data.valid_steps, frequent_token=data.frequent_token
+            )
+
+        predictions = sum(sample.counts[o.name] for o in self.objective if o.name != "next_sentence")
+        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
+        if self.trackers:
+            compute.start_trackers("ptft", plain(self))
+        totals = fit(
+            module, module.weights, data.train, optimizers, self.schedule, compute, plan, place.display,
+            folder=place.folder, flops_per_slot=flops, peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
+            milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
+            what="pretraining",
+        )  # fmt: skip
+        figures = measure()
+        if compute.is_main:
+            save_model(model, tokenizer, place.folder / "model")
+        compute.end()
+        return self._result(data, tokenizer, totals, figures, model)
+
+    def _result(
+        self, data: "_Data", tokenizer: PreTrainedTokenizerBase, totals: Totals, figures: dict[str, float], model: PreTrainedModel
+    ) -> Result:
+        words = totals.num_tokens * data.store.info.words / data.store.info.tokens
+        seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
+        lineage: dict[str, Any] = {
+            "step": self.name,
+            "corpus": {"path": self.corpus.path, "hash": data.fingerprint, **_counts(data.store)},
+            "tokenizer": {"hash": tokenizer_hash(tokenizer), "path": self.tokenizer},
+            "parents": [parent(name) for name in (self.model, self.tokenizer) if name],
+            "seeds": [self.seed],
+            "tokens_seen": totals.num_tokens,
+            "words_seen": round(words),
+        }
+        parameters = float(sum(p.numel() for p in model.parameters()))
+        rate = {"tokens_per_second": totals.num_tokens / totals.seconds if totals.seconds else 0.0}
+        return Result({**figures, **seen, "parameters": parameters, "seconds": totals.seconds, **rate}, lineage=lineage)
+
+    def _tokenizer(self, place: Place) -> PreTrainedTokenizerBase:
+        name = self.tokenizer or self.model
+        if name:
+            return load_tokenizer(_tokenizer_folder(name))
+        kept = place.folder / "tokenizer"
+        if kept.exists():
+            return load_tokenizer(kept)
+        place.display.say(f"training a tokenizer of {self.vocab_size} tokens")
+        settings = TokenizerSettings(
+            kind="bpe" if self.head == "causal_lm" else "wordpiece",
+            vocab_size=self.vocab_size,
+            lowercase=self.lowercase,
+            prefix_space=self.prefix_space,
+        )
+        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
+        tokenizer = train_tokenizer(lines, settings, model_max_length=PRESETS[self.preset].positions)
+        tokenizer.save_pretrained(kept)
+        return tokenizer
+
+    def _model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
+        seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
+        if self.preset:
+            config = self._new_config(tokenizer)
+            return new_model(config, self.head, seed, embedding_std=self.embedding_std), []
+        if self.init == "scratch":
+            return new_model(read_config(self.model), self.head, seed, embedding_std=self.embedding_std), []
+        return open_model(self.model, self.head, seed)
+
+    def _new_config(self, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+        preset = PRESETS[self.preset]
+        return new_config(preset, tokenizer, positions=preset.positions, dropout=self.dropout, shape=self.shape)
+
+    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> "_Data":
+        place.display.say(f"corpus: {describe(self.corpus)}")
+        vocabulary = Vocabulary.of(tokenizer)
+        decides = next((o for o in self.objective if o.makes_pairs), self.objective[0])
+        store, key = self._store(tokenizer, self.corpus, "train")
+        sampler = decides.sampler(store, vocabulary, self.length, self.rows_per_step, self.seed)
+        train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
+        valid, valid_steps = None, 0
+        if self.valid or self.corpus.valid_ratio:
+            settings = CorpusSettings(path=self.valid, text=self.corpus.text, valid_ratio=0) if self.valid else self.corpus
+            rows = min(64, self.evaluation_rows)
+            try:
+                held_out, _ = self._store(tokenizer, settings, "train" if self.valid else "valid")
+                held_out_sampler = decides.sampler(held_out, vocabulary, self.length, rows, 0)
+            except DataError as error:
+                if self.valid:
+                    raise
+                place.display.say(f"nothing is evaluated on held-out text: {error}")
+            else:
+                valid = PretrainingBatches(held_out_sampler, self.objective, vocabulary, rows)
+                valid_steps = min(valid.steps_per_epoch, max(1, self.evaluation_rows // rows))
+        counts = np.bincount(store.tokens[:10_000_000], minlength=vocabulary.size)
+        counts[vocabulary.special] = 0
+        return _Data(train, valid, valid_steps, store, key, int(counts.argmax()))
+
+    def _store(
+        self, tokenizer: PreTrainedTokenizerBase, settings: CorpusSettings, split: Literal["train", "valid"]
+    ) -> tuple[TokenStore, str]:
+        is_causal = self.head == "causal_lm"
+        joiner = {"space": " ", "newline": "\n"}[self.joiner] if is_causal else ""
+        end_token = tokenizer.eos_token_id if is_causal else None
+        content = fingerprint(settings, split, self.seed)
+        parts = ["store 1", content, tokenizer_hash(tokenizer), joiner, str(end_token)]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        backend = tokenizer.backend_tokenizer
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+        texts = documents(settings, split, self.seed)
+        joined = ([document[0], *(joiner + s for s in document[1:])] for document in texts) if joiner else texts
+        folder = Path(self.cache).expanduser() / "stores"
+        store = compile_store(joined, encode, folder, key, vocab_size=len(tokenizer), end_token=end_token)
+        return store, content
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Compiled data of a run."""
+
+    train: PretrainingBatches
+    valid: PretrainingBatches | None
+    valid_steps: int
+    store: TokenStore
+    fingerprint: str
+    frequent_token: int
+
+
+def _counts(store: TokenStore) -> dict[str, int]:
+    info = store.info
+    return {"documents": info.documents, "sentences": info.sentences, "tokens": info.tokens, "words": info.words}
+
+
+def _tokenizer_folder(name: str) -> str:
+    inner = Path(name) / "model"
+    return str(inner) if (inner / "tokenizer_config.json").exists() else name

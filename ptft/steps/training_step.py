@@ -1,0 +1,66 @@
+"""The settings that pretraining and fine-tuning share, and what they make of them."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from ptft.compute import Compute, resolve_precision
+from ptft.config import Choice
+from ptft.errors import RecipeError
+from ptft.optim.optimizer import OptimizerSettings, Optimizers, parameter_groups
+from ptft.optim.optimizers import OPTIMIZERS
+from ptft.optim.optimizers.adamw import AdamW
+from ptft.optim.schedule import Schedule
+from ptft.optim.schedules import SCHEDULES
+from ptft.optim.schedules.decays import Linear
+from ptft.steps.step import Step
+from ptft.training.budget import Budget
+
+
+class TrainingStep(Step):
+    """A step that trains a model."""
+
+    budget: str = "3epochs"
+    """How long: a number of steps, tokens, words or epochs, such as 5000steps, 2e9tokens, 100Mwords, 3epochs."""
+    rows_per_step: int = Field(32, ge=1)
+    """Rows (texts or windows) of one update, over all processes and micro-batches."""
+    accumulate: int = Field(1, ge=1)
+    """Micro-batches of a process in one update: more need less memory and change nothing else."""
+    optimizer: Annotated[OptimizerSettings, Choice(OPTIMIZERS)] = AdamW()
+    """How weights are updated (see ``ptft list optimizers``)."""
+    lr: float = Field(1e-4, gt=0)
+    """Peak learning rate."""
+    schedule: Annotated[Schedule, Choice(SCHEDULES)] = Linear()
+    """How the learning rate goes over the budget (see ``ptft list schedules``)."""
+    clip_norm: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 for no limit."""
+    log_every_steps: int = Field(10, ge=1)
+    """A line in metrics.jsonl each so many steps."""
+    checkpoint_every_steps: int = Field(500, ge=0)
+    """A resumable checkpoint each so many steps; 0 for none."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many checkpoints stay."""
+
+    def check_training(self) -> None:
+        """Refuse a budget, a precision or a batch that cannot be."""
+        Budget.parse(self.budget)
+        resolve_precision(self.precision)
+
+    def check_batch(self, compute: Compute) -> None:
+        """Refuse a batch that does not divide among processes and micro-batches.
+
+        Raises:
+            RecipeError: It does not.
+        """
+        parts = self.accumulate * compute.num_processes
+        if self.rows_per_step % parts:
+            raise RecipeError(
+                f"rows_per_step: {self.rows_per_step} rows cannot be shared equally by {compute.num_processes} "
+                f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
+            )
+
+    def optimizers(self, module: nn.Module, compute: Compute) -> Optimizers:
+        """The optimizers of a module's trainable parameters."""
+        groups = parameter_groups(module.named_parameters(), self.lr, self.optimizer.weight_decay)
+        return Optimizers(self.optimizer.build(groups, module), compute.scaler)

@@ -1,0 +1,64 @@
+"""What a downstream task is: labelled examples in three splits, and the metric that scores them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled text, or pair of texts.
+
+    Args:
+        text: The text, or the first of a pair.
+        label: One of the task's labels.
+        text_b: The second text of a pair; empty for tasks on single texts.
+        where: Where the example stands, for messages: ``reviews.csv:17`` with the line it starts on.
+    """
+
+    text: str
+    label: str
+    text_b: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples.
+
+    Args:
+        name: The task, or the file the examples came from.
+        labels: All labels, in the order of their indices.
+        train: Training examples; the first n of them are what a run with n labels sees.
+        valid: Validation examples.
+        tests: The name of each test set with its examples; most tasks have one, named ``test``.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    tests: Mapping[str, tuple[Example, ...]]
+
+
+class Task(ABC):
+    """A downstream task: one file in ``ptft/tasks`` with a class derived from this one.
+
+    Attributes:
+        name: What recipes call it.
+        summary: One line for ``ptft list tasks``.
+        source: Where its examples come from.
+        licence: The terms of its examples.
+        metric: The main metric.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    metric: ClassVar[str]
+
+    @abstractmethod
+    def data(self, seed: int) -> TaskData:
+        """Return the examples; tasks that draw them key every draw by ``seed`` (>= 0)."""

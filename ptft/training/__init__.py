@@ -1,0 +1,1 @@
+"""The one training loop, its data order, its checkpoints and its log."""

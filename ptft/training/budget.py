@@ -1,0 +1,59 @@
+"""How long a run lasts: steps, tokens, words or epochs, turned into a number of steps."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from ptft.errors import RecipeError
+
+Unit = Literal["steps", "tokens", "words", "epochs"]
+_UNITS = "steps, tokens, words or epochs"
+_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
+_FORM = re.compile(r"(?P<number>\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(?P<factor>[kMB]?)\s*(?P<unit>[a-z]+)")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of training."""
+
+    amount: float
+    unit: Unit
+
+    @staticmethod
+    def parse(text: str) -> "Budget":
+        """Read ``5000steps``, ``2e9tokens``, ``100Mwords`` or ``3epochs``.
+
+        Raises:
+            RecipeError: The text is none of these.
+
+        Example:
+            >>> Budget.parse("1.5Mtokens")
+            Budget(amount=1500000.0, unit='tokens')
+        """
+        match = _FORM.fullmatch(text.strip())
+        unit = match["unit"] if match else ""
+        unit = unit if unit.endswith("s") else unit + "s"
+        if not match or unit not in ("steps", "tokens", "words", "epochs"):
+            raise RecipeError(
+                f"budget: {text!r} is no amount of training; give a number of {_UNITS}, such as 5000steps or 3epochs"
+            )
+        amount = float(match["number"]) * _FACTORS[match["factor"]]
+        if amount <= 0:
+            raise RecipeError(f"budget: must be more than nothing, got {text!r}")
+        return Budget(amount, unit)  # type: ignore[arg-type]
+
+    def steps(self, *, steps_per_epoch: int, tokens_per_step: float, words_per_token: float) -> int:
+        """The number of steps, at least one.
+
+        Args:
+            steps_per_epoch: Of the data.
+            tokens_per_step: Real tokens of a step, on average.
+            words_per_token: Whitespace words of the corpus for each of its tokens.
+        """
+        per_step = {
+            "steps": 1.0,
+            "tokens": tokens_per_step,
+            "words": tokens_per_step * words_per_token,
+            "epochs": 1 / steps_per_epoch,
+        }[self.unit]
+        return max(1, round(self.amount / per_step))

@@ -1,0 +1,104 @@
+"""Resumable state on disk: written aside, flushed, renamed; tensors in safetensors, scalars in JSON."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ptft.errors import CheckpointError
+from ptft.optim.optimizer import Optimizers
+
+_STATE = "state.json"
+
+
+def save_checkpoint(folder: Path, module: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], keep: int) -> Path:
+    """Write ``step-XXXXXXXX`` below ``folder`` and delete all but the newest ``keep``.
+
+    Args:
+        folder: The run's ``checkpoints``.
+        module: Its parameters and buffers are kept.
+        optimizers: Their whole state is kept.
+        state: Scalars that JSON holds; ``step`` among them.
+        keep: How many checkpoints stay.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written; older checkpoints are left alone.
+    """
+    target = folder / f"step-{state['step']:08d}"
+    partial = folder / f".{target.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        tensors, scalars = optimizers.state()
+        save_file(_unshared(module), partial / "weights.safetensors")
+        save_file(tensors, partial / "optimizer.safetensors")
+        sums = {name: _sha256(partial / name) for name in ("weights.safetensors", "optimizer.safetensors")}
+        content = {**state, "optimizer": scalars, "checksums": sums}
+        (partial / _STATE).write_text(json.dumps(content, indent=1))
+        for path in [*partial.iterdir(), partial]:
+            _flush(path)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(f"cannot write the checkpoint {target}: {error}; older checkpoints are intact") from error
+    for old in complete_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints below ``folder`` that were finished, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / _STATE).exists())
+
+
+def load_newest(folder: Path, module: nn.Module, optimizers: Optimizers) -> dict[str, Any] | None:
+    """Take over the newest checkpoint whose checksums hold, and return its scalars; None where there is none."""
+    for path in reversed(complete_checkpoints(folder)):
+        try:
+            state: dict[str, Any] = json.loads((path / _STATE).read_text())
+            if any(_sha256(path / name) != digest for name, digest in state["checksums"].items()):
+                continue
+            weights = load_file(path / "weights.safetensors")
+            tensors = load_file(path / "optimizer.safetensors")
+        except (OSError, ValueError, KeyError, SafetensorError):
+            continue
+        module.load_state_dict(weights, strict=False)
+        optimizers.load(tensors, state.pop("optimizer"))
+        return state
+    return None
+
+
+def _unshared(module: nn.Module) -> dict[str, Tensor]:
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.data_ptr() not in seen or tensor.numel() == 0:  # tied weights once
+            seen.add(tensor.data_ptr())
+            tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,195 @@
+"""One training from its first or last saved step to its end: the loop with its log, its checkpoints and its signals."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ptft.compute import Compute
+from ptft.display import Display
+from ptft.optim.optimizer import Optimizers
+from ptft.optim.schedule import Schedule
+from ptft.training.checkpoint import load_newest, save_checkpoint
+from ptft.training.interruption import Interrupted, listening
+from ptft.training.logbook import Logbook
+from ptft.training.loop import StepReport, train
+from ptft.training.work import BatchSource, Feed
+
+Milestone = Callable[[int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a training.
+
+    Attributes:
+        steps: Updates until the end.
+        seed: Of dropout.
+        accumulate: Micro-batches of one process in a step.
+        clip_norm: Largest gradient norm; 0 for none.
+        log_every_steps: A line in the log each so many steps.
+        checkpoint_every_steps: A checkpoint each so many steps; 0 for none.
+        keep_checkpoints: How many stay.
+        evaluate_every_steps: How often ``milestone`` is called; 0 for never.
+    """
+
+    steps: int
+    seed: int
+    accumulate: int = 1
+    clip_norm: float = 1.0
+    log_every_steps: int = 10
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 2
+    evaluate_every_steps: int = 0
+
+
+@dataclass
+class Totals:
+    """What a training used up, over all processes.
+
+    Attributes:
+        step: Updates made.
+        num_tokens, num_slots: Real tokens seen, and with padding.
+        seconds: Time in the loop, interruptions left out.
+        loss: Total loss of the last logged step.
+    """
+
+    step: int = 0
+    num_tokens: int = 0
+    num_slots: int = 0
+    seconds: float = 0.0
+    loss: float = float("nan")
+
+
+def fit(
+    module: nn.Module,
+    weights: Mapping[str, float],
+    source: BatchSource,
+    optimizers: Optimizers,
+    schedule: Schedule,
+    compute: Compute,
+    plan: Plan,
+    display: Display,
+    *,
+    folder: Path | None = None,
+    flops_per_slot: float = 0.0,
+    peak_flops: float = 0.0,
+    milestone: Milestone | None = None,
+    what: str = "training",
+) -> Totals:
+    """Train to the end of the plan, going on from the newest checkpoint below ``folder`` if there is one.
+
+    Args:
+        module: From a batch to loss sums by objective (see :func:`ptft.training.loop.train`).
+        weights: Factor of each objective.
+        source: Batches as a function of the step.
+        optimizers: Of the module's parameters.
+        schedule: Factor of the learning rate.
+        compute: Processes, device, precision.
+        plan: Numbers.
+        display: Shows progress.
+        folder: The run folder for log and checkpoints; None keeps nothing.
+        flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
+        milestone: Gives figures for the log at some steps.
+        what: Name of the training on the display.
+
+    Raises:
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    totals = Totals()
+    if folder is not None:
+        state = load_newest(folder / "checkpoints", module, optimizers)
+        if state is not None:
+            totals = Totals(**{name: state[name] for name in ("step", "num_tokens", "num_slots", "seconds")})
+            display.say(f"continuing after step {totals.step}")
+    logbook = Logbook(folder / "metrics.jsonl", totals.step) if folder is not None and compute.is_main else None
+    wrapped = compute.wrap(module)
+    rows = source.rows_per_step // (plan.accumulate * compute.num_processes)
+    shares = source.shares(rows, compute.num_processes, compute.rank)
+    feed = Feed(source, shares, compute.device, totals.step, plan.steps)
+    module.train()
+
+    def lr_factor(step: int) -> float:
+        return schedule.factor(step / plan.steps, 1 / plan.steps)
+
+    def save() -> None:
+        if folder is not None and compute.is_main:
+            state = {"step": totals.step, "num_tokens": totals.num_tokens, "num_slots": totals.num_slots}
+            state["seconds"] = totals.seconds  # type: ignore[assignment]
+            save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
+        compute.wait()
+
+    meter = _Meter(weights, compute, flops_per_slot, peak_flops)
+    reports = train(
+        wrapped, weights, feed, optimizers, lr_factor, compute, start=totals.step, seed=plan.seed,
+        clip_norm=plan.clip_norm,
+    )  # fmt: skip
+    with listening() as request:
+        for report in reports:
+            totals.step = report.step
+            totals.num_tokens += report.num_tokens
+            totals.num_slots += report.num_slots
+            totals.seconds += report.seconds
+            meter.add(report)
+            is_last = report.step == plan.steps
+            due = _is_due(report.step, plan.evaluate_every_steps) or (is_last and plan.evaluate_every_steps > 0)
+            if _is_due(report.step, plan.log_every_steps) or is_last or due:
+                line = {"step": report.step, "tokens": totals.num_tokens, **meter.read(report)}
+                if milestone is not None and due:
+                    line |= milestone(report.step)
+                    module.train()
+                totals.loss = line["loss"]
+                if logbook is not None:
+                    logbook.write(line)
+                compute.track(line, report.step)
+                display.progress(what, report.step, plan.steps, line)
+            if _is_due(report.step, plan.checkpoint_every_steps) and not is_last:
+                save()
+            if request.asked:
+                save()
+                raise Interrupted(f"stopped after step {report.step} of {plan.steps}")
+    return totals
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+class _Meter:
+    """Sums up the steps since the last logged one."""
+
+    def __init__(self, weights: Mapping[str, float], compute: Compute, flops_per_slot: float, peak_flops: float) -> None:
+        self._weights = weights
+        self._compute = compute
+        self._rate = flops_per_slot / peak_flops if peak_flops else 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tokens = self._slots = 0
+        self._seconds = self._waited = 0.0
+
+    def add(self, report: StepReport) -> None:
+        self._tokens += report.num_tokens
+        self._slots += report.num_slots
+        self._seconds += report.seconds
+        self._waited += report.wait_seconds
+
+    def read(self, report: StepReport) -> dict[str, float]:
+        sums = self._compute.sum(torch.stack([report.sums[name].float() for name in self._weights])).tolist()
+        means = {name: value / max(report.counts[name], 1) for name, value in zip(self._weights, sums, strict=True)}
+        line = {"loss": sum(self._weights[name] * mean for name, mean in means.items())}
+        if len(means) > 1:
+            line |= {f"{name}.loss": mean for name, mean in means.items()}
+        line |= {
+            "lr": report.lr,
+            "grad_norm": report.grad_norm.item(),
+            "tokens_per_second": self._tokens / self._seconds,
+            "padding_ratio": 1 - self._tokens / self._slots,
+            "data_wait_ratio": self._waited / self._seconds,
+        }
+        if self._rate:
+            line["mfu"] = self._rate * self._slots / self._seconds / self._compute.num_processes
+        self._clear()
+        return line

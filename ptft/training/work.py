@@ -1,0 +1,137 @@
+"""What the loop works on: a module that gives loss sums, and micro-batches as a function of the step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ptft.models.prediction import Forward
+from ptft.objectives.objective import Objective
+from ptft.objectives.rows import Batch, Sampler, Vocabulary
+
+
+class BatchSource(ABC):
+    """Global batches as a pure function of the step, cut into micro-batches for any number of processes."""
+
+    steps_per_epoch: int
+    rows_per_step: int
+
+    @abstractmethod
+    def batch(self, step: int, start: int, stop: int) -> Batch:
+        """Rows ``start`` to ``stop`` of the global batch of ``step``."""
+
+    def shares(self, micro_batch_rows: int, num_processes: int, rank: int) -> list[tuple[int, int]]:
+        """The row ranges that one process works on, in the order of its micro-batches."""
+        bounds = range(0, self.rows_per_step, micro_batch_rows)
+        ranges = [(start, min(start + micro_batch_rows, self.rows_per_step)) for start in bounds]
+        return ranges[rank::num_processes]
+
+
+class PretrainingBatches(BatchSource):
+    """Rows of a sampler with the targets of every objective.
+
+    Args:
+        sampler: Where the rows come from.
+        objectives: Each adds its targets, in this order.
+        vocabulary: Special ids.
+        rows_per_step: Rows of the global batch.
+    """
+
+    def __init__(
+        self, sampler: Sampler, objectives: Sequence[Objective], vocabulary: Vocabulary, rows_per_step: int
+    ) -> None:
+        self._sampler = sampler
+        self._objectives = objectives
+        self._vocabulary = vocabulary
+        self.rows_per_step = rows_per_step
+        self._steps_per_block = sampler.rows_per_block // rows_per_step
+        self.steps_per_epoch = self._steps_per_block * sampler.blocks_per_epoch
+
+    def batch(self, step: int, start: int, stop: int) -> Batch:
+        """Rows of the step's global batch: (epoch, block, place) follow from the step alone."""
+        epoch, rest = divmod(step, self.steps_per_epoch)
+        block, place = divmod(rest, self._steps_per_block)
+        first = place * self.rows_per_step
+        rows = self._sampler.rows(epoch, block, first + start, first + stop)
+        for objective in self._objectives:
+            objective.add_targets(rows, self._vocabulary)
+        return rows.batch()
+
+
+class PretrainingModule(nn.Module):
+    """A stock model and its objectives: from a batch to one loss sum an objective."""
+
+    def __init__(self, model: PreTrainedModel, objectives: Sequence[Objective]) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = objectives
+        self.weights: Mapping[str, float] = {objective.name: objective.weight for objective in objectives}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The sum of each objective's losses over the batch, in nats."""
+        forward = Forward(self.model, batch)
+        return {objective.name: objective.loss_sum(forward, batch) for objective in self.objectives}
+
+
+class Feed:
+    """The micro-batches of one process, built one step ahead by a thread.
+
+    Args:
+        source: Batches as a function of the step.
+        shares: Row ranges of this process.
+        device: Where the tensors go.
+        start, stop: Steps to give.
+        ahead: Build the next step's batches while this one is worked on.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        shares: Sequence[tuple[int, int]],
+        device: torch.device,
+        start: int,
+        stop: int,
+        *,
+        ahead: bool = True,
+    ) -> None:
+        self._source = source
+        self._shares = shares
+        self._device = device
+        self._range = (start, stop)
+        self._ahead = ahead
+
+    def _build(self, step: int) -> list[Batch]:
+        return [self._source.batch(step, *share) for share in self._shares]
+
+    def _place(self, batches: list[Batch]) -> list[Batch]:
+        if self._device.type == "cpu":
+            return batches
+        return [
+            Batch(
+                {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in b.tensors.items()},
+                b.counts,
+                b.num_tokens,
+                b.num_slots,
+            )
+            for b in batches
+        ]
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        """One list of micro-batches a step."""
+        start, stop = self._range
+        if not self._ahead:
+            for step in range(start, stop):
+                yield self._place(self._build(step))
+            return
+        with ThreadPoolExecutor(1, "ptft-feed") as pool:
+            waiting: list[Future[list[Batch]]] = [
+                pool.submit(self._build, step) for step in range(start, min(start + 2, stop))
+            ]
+            for step in range(start, stop):
+                batches = waiting.pop(0).result()
+                if step + 2 < stop:
+                    waiting.append(pool.submit(self._build, step + 2))
+                yield self._place(batches)
