@@ -1,7 +1,7 @@
 """Settings from a recipe, the command line and a caller: read strictly, and every problem reported in one sentence."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -48,6 +48,7 @@ def load(
     *,
     base: Mapping[str, Any] | None = None,
     base_origin: str | Mapping[str, str] = "recipe",
+    ignore: Collection[str] = (),
 ) -> Loaded[S]:
     """Read settings; what comes later wins: defaults, ``base``, the recipe it extends, the recipe, ``overrides``.
 
@@ -60,6 +61,7 @@ def load(
         overrides: Arguments ``key=value``; a value is read by its key's type: text verbatim, lists by commas.
         base: Values of a caller, as Python or plain values.
         base_origin: Where those come from, for all or by dotted key.
+        ignore: Top-level keys of the recipe that are not for ``kind``, such as ``verb``.
 
     Raises:
         RecipeError: Something is wrong; the message has one line for each problem.
@@ -69,7 +71,8 @@ def load(
         sheet.add_base(base, base_origin)
     for source in read_recipe(path) if path else []:
         sheet.problems += source.problems
-        sheet.add(source.data, source.places)
+        data = {key: value for key, value in source.data.items() if key not in ignore}
+        sheet.add(data, {path: place for path, place in source.places.items() if path[0] not in ignore})
     sheet.add_overrides(overrides)
     settings = sheet.validated()
     origin = {dotted(leaf): sheet.origin(leaf) for leaf, _ in leaves(plain(settings))}
@@ -158,5 +161,5 @@ def _default_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return str(value["name"]) if "name" in value else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
-        return ",".join(str(item) for item in value) or "[]"
+        return ",".join(_default_words(item) if isinstance(item, Mapping) else str(item) for item in value) or "[]"
     return (str(value) or "''") if isinstance(value, str) else shown(value)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 import pydantic
 
@@ -48,6 +48,8 @@ class Sheet:
         self.places = {path: place for path, place in self.places.items() if _value_at(self.data, path) is not _ABSENT}
 
     def _merged(self, slot: Slot, lower: Any, upper: Any, path: KeyPath, *, typed: bool) -> Any:
+        if get_origin(bare(slot.annotation)) is tuple and isinstance(upper, str | int | float | dict):
+            upper = [upper]  # a lone item stands for a list of one
         choice = choice_of(slot.annotation)
         if choice and isinstance(upper, str) and upper not in literals(slot.annotation):
             upper = {"name": upper}

@@ -23,9 +23,9 @@ def file_format(path: Path) -> str:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is a file or folder; a text that can be no path at all (too long, a NUL) is simply not there."""
+    """Whether there is a file or folder; a text that can be no path (empty, too long, a NUL) is simply not there."""
     try:
-        return Path(path).exists()
+        return path != "" and Path(path).exists()
     except (OSError, ValueError):
         return False
 
@@ -36,9 +36,9 @@ def check_file(path: str | Path) -> Path:
     Raises:
         DataError: There is no such file (the nearest name beside it is told), or it is a folder.
     """
-    path = Path(path)
     if not exists(path):
-        raise DataError(f"there is no file {str(path)!r}{neighbours(path)}")
+        raise DataError(f"there is no file {str(path)!r}{neighbours(Path(path))}")
+    path = Path(path)
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder; allowed: a file; name a file in it{_some_names(path)}")
     return path

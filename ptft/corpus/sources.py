@@ -33,7 +33,7 @@ class CorpusSettings(Settings):
     """The column that holds the text, for tables and data sets."""
     split: str = "train"
     """The split to train on, for data sets of the `datasets` library."""
-    valid_ratio: float = Field(0.01, ge=0, lt=1)
+    valid_ratio: float = Field(default=0.01, ge=0, lt=1)
     """Share of the documents held out (0 to below 1) where the corpus brings no validation file of its own."""
 
 
@@ -99,12 +99,12 @@ def _source(settings: CorpusSettings) -> _Source:
     family, _, kind = settings.path.partition(":")
     if family == "embedded":
         return _embedded(kind or "prose", settings)
-    path = Path(settings.path)
-    if not exists(path) and hub.looks_like_name(settings.path) and file_format(path) not in TEXT_FORMATS:
+    path, there = Path(settings.path), exists(settings.path)
+    if not there and hub.looks_like_name(settings.path) and file_format(path) not in TEXT_FORMATS:
         return _dataset(settings)
-    if exists(path) and path.is_dir():
+    if there and path.is_dir():
         return _dataset(settings) if hub.is_saved(path) else _folder(path, settings)
-    return _files(str(path), [check_file(path)], [], settings)
+    return _files(settings.path, [check_file(settings.path)], [], settings)
 
 
 def _embedded(kind: str, settings: CorpusSettings) -> _Source:

@@ -35,6 +35,8 @@ def standing(step: Step) -> Standing:
     Raises:
         RecipeError: It belongs to another run, is no run folder, or cannot be written.
     """
+    if not step.out:
+        raise RecipeError("out: is required; name a folder for the run with out=...")
     folder = Path(step.out)
     if not step.resume:
         folder = _free_name(folder)
@@ -60,18 +62,29 @@ def _free_name(folder: Path) -> Path:
     return free
 
 
-def _refuse_other_settings(step: Step, recipe: Path) -> None:
-    stored = recipe.read_text()
+def _changes(step: Step, recipe: Path) -> list[str]:
+    former = load(type(step), recipe).settings
+    return [line for line in differences(former, step) if line.split(":")[0].split(".")[0] not in RUNTIME_KEYS]
+
+
+def same_settings(step: Step, folder: Path) -> bool:
+    """Whether a run folder is of a run with these settings."""
     try:
-        former = load(type(step), recipe).settings
+        return not _changes(step, folder / "recipe.yaml")
+    except RecipeError:
+        return False
+
+
+def _refuse_other_settings(step: Step, recipe: Path) -> None:
+    try:
+        changes = _changes(step, recipe)
     except RecipeError:
         raise RecipeError(
             f"out: {str(recipe.parent)!r} holds the run of another step or version; name another folder"
         ) from None
-    keys = [line for line in differences(former, step) if line.split(":")[0].split(".")[0] not in RUNTIME_KEYS]
-    if keys and stored:
+    if changes:
         raise RecipeError(
-            f"out: {str(recipe.parent)!r} holds a run with other settings ({'; '.join(keys)}); "
+            f"out: {str(recipe.parent)!r} holds a run with other settings ({'; '.join(changes)}); "
             "name another folder, or give resume=false to start over in a new one"
         )
 

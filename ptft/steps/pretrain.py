@@ -1,8 +1,6 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,8 +11,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
-from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
-from ptft.corpus.store import TokenStore, compile_store
+from ptft.corpus.sources import CorpusSettings, describe, documents
+from ptft.corpus.store import TokenStore
 from ptft.errors import DataError, RecipeError
 from ptft.models.building import Head, max_positions, new_config, new_model, open_model, read_config, save_model
 from ptft.models.flops import peak_flops, training_flops
@@ -24,10 +22,11 @@ from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
+from ptft.steps.compiled import How, compiled
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
-from ptft.tokenization import TokenizerSettings, check_pair, load_tokenizer, tokenizer_hash, train_tokenizer
+from ptft.tokenization import TokenizerSettings, check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash, train_tokenizer
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Plan, Totals, fit
@@ -99,9 +98,9 @@ class Pretrain(TrainingStep):
             self._check_length(max_positions(config))
             if self.shape:
                 raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
-            check_pair(load_tokenizer(self.tokenizer or self.model), config)
+            check_pair(load_tokenizer(tokenizer_folder(self.tokenizer or self.model)), config)
         elif self.tokenizer:
-            load_tokenizer(self.tokenizer)
+            load_tokenizer(tokenizer_folder(self.tokenizer))
         describe(self.corpus)
 
     def _check_length(self, positions: int) -> None:
@@ -129,7 +128,7 @@ class Pretrain(TrainingStep):
         data = self._data(tokenizer, place)
         module = PretrainingModule(model, self.objective)
         module.to(compute.device)
-        optimizers = self.optimizers(module, compute)
+        optimizers = self.optimizers(module, compute, self.lr)
         sample = data.train.batch(0, 0, self.rows_per_step)
         steps = Budget.parse(self.budget).steps(
             steps_per_epoch=data.train.steps_per_epoch,
@@ -191,7 +190,7 @@ class Pretrain(TrainingStep):
     def _tokenizer(self, place: Place) -> PreTrainedTokenizerBase:
         name = self.tokenizer or self.model
         if name:
-            return load_tokenizer(_tokenizer_folder(name))
+            return load_tokenizer(tokenizer_folder(name))
         kept = place.folder / "tokenizer"
         if kept.exists():
             return load_tokenizer(kept)
@@ -224,7 +223,8 @@ class Pretrain(TrainingStep):
         place.display.say(f"corpus: {describe(self.corpus)}")
         vocabulary = Vocabulary.of(tokenizer)
         decides = next((o for o in self.objective if o.makes_pairs), self.objective[0])
-        store, key = self._store(tokenizer, self.corpus, "train")
+        how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache)
+        store, key = compiled(self.corpus, "train", tokenizer, how)
         sampler = decides.sampler(store, vocabulary, self.length, self.rows_per_step, self.seed)
         train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
         valid, valid_steps = None, 0
@@ -232,7 +232,7 @@ class Pretrain(TrainingStep):
             settings = CorpusSettings(path=self.valid, text=self.corpus.text, valid_ratio=0) if self.valid else self.corpus
             rows = min(64, self.evaluation_rows)
             try:
-                held_out, _ = self._store(tokenizer, settings, "train" if self.valid else "valid")
+                held_out, _ = compiled(settings, "train" if self.valid else "valid", tokenizer, how)
                 held_out_sampler = decides.sampler(held_out, vocabulary, self.length, rows, 0)
             except DataError as error:
                 if self.valid:
@@ -244,26 +244,6 @@ class Pretrain(TrainingStep):
         counts = np.bincount(store.tokens[:10_000_000], minlength=vocabulary.size)
         counts[vocabulary.special] = 0
         return _Data(train, valid, valid_steps, store, key, int(counts.argmax()))
-
-    def _store(
-        self, tokenizer: PreTrainedTokenizerBase, settings: CorpusSettings, split: Literal["train", "valid"]
-    ) -> tuple[TokenStore, str]:
-        is_causal = self.head == "causal_lm"
-        joiner = {"space": " ", "newline": "\n"}[self.joiner] if is_causal else ""
-        end_token = tokenizer.eos_token_id if is_causal else None
-        content = fingerprint(settings, split, self.seed)
-        parts = ["store 1", content, tokenizer_hash(tokenizer), joiner, str(end_token)]
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-        backend = tokenizer.backend_tokenizer
-
-        def encode(texts: list[str]) -> list[list[int]]:
-            return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
-
-        texts = documents(settings, split, self.seed)
-        joined = ([document[0], *(joiner + s for s in document[1:])] for document in texts) if joiner else texts
-        folder = Path(self.cache).expanduser() / "stores"
-        store = compile_store(joined, encode, folder, key, vocab_size=len(tokenizer), end_token=end_token)
-        return store, content
 
 
 @dataclass(frozen=True)
@@ -282,7 +262,3 @@ def _counts(store: TokenStore) -> dict[str, int]:
     info = store.info
     return {"documents": info.documents, "sentences": info.sentences, "tokens": info.tokens, "words": info.words}
 
-
-def _tokenizer_folder(name: str) -> str:
-    inner = Path(name) / "model"
-    return str(inner) if (inner / "tokenizer_config.json").exists() else name

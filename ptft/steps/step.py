@@ -46,8 +46,8 @@ class Step(Settings, ABC):
     """The settings that every step has."""
 
     name: ClassVar[str] = ""
-    out: str
-    """The run folder."""
+    out: str = ""
+    """The run folder; steps of a recipe get theirs from it."""
     seed: int = Field(0, ge=0)
     """Of every random draw."""
     precision: Precision = "auto"

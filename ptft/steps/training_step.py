@@ -60,7 +60,7 @@ class TrainingStep(Step):
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
             )
 
-    def optimizers(self, module: nn.Module, compute: Compute) -> Optimizers:
-        """The optimizers of a module's trainable parameters."""
-        groups = parameter_groups(module.named_parameters(), self.lr, self.optimizer.weight_decay)
+    def optimizers(self, module: nn.Module, compute: Compute, lr: float) -> Optimizers:
+        """The optimizers of a module's trainable parameters, with the peak rate ``lr``."""
+        groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
         return Optimizers(self.optimizer.build(groups, module), compute.scaler)

@@ -21,8 +21,8 @@ _DRAWS_PER_BLOCK = 2**20
 def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int, seed: int) -> dict[str, float]:
     """Score predictions: accuracy, macro F1 and Matthews correlation with their intervals, and the majority's accuracy.
 
-    Macro F1 is the mean over all labels of the task; a label that is neither given nor predicted counts 0 (but a label
-    that a resample happens to miss is left out of its mean). The correlation is 0 where one side has a single label.
+    Macro F1 is the mean over all labels of the task; a label that is neither given nor predicted counts 0. The
+    correlation is 0 where one side has a single label.
 
     Args:
         gold: True label of each row, an index below ``num_labels``.
@@ -38,7 +38,8 @@ def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int,
     Raises:
         ValueError: There are no rows, or not one prediction for each.
 
-    Paper: Wilson 1927; Gorodkin 2004 (correlation of more than two labels); Efron 1979 (bootstrap).
+    Paper: Wilson 1927; Gorodkin 2004 (correlation of more than two labels); Efron 1979 (bootstrap). Differs: a label
+    that a resample happens to miss is left out of that resample's macro F1.
     """
     num_rows = len(gold)
     if num_rows == 0 or len(predicted) != num_rows:
@@ -67,7 +68,7 @@ def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int,
     }
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: int) -> tuple[float, float]:
     """The 95 % Wilson interval of a share; (0, 1) when nothing was tried.
 
     Paper: Wilson 1927.

@@ -44,12 +44,12 @@ def open_tables(data: str, valid: str = "", test: str = "") -> dict[str, Table]:
     Raises:
         DataError: One cannot be found or read, or there is none to train on.
     """
-    path = Path(data)
-    if exists(path) and not path.is_dir():
+    path, there = Path(data), exists(data)
+    if there and not path.is_dir():
         tables = {"train": file_table(data)}
-    elif exists(path) and not hub.is_saved(path):
+    elif there and not hub.is_saved(path):
         tables = _folder_tables(path)
-    elif exists(path) or (hub.looks_like_name(data) and file_format(path) not in TEXT_FORMATS):
+    elif there or (hub.looks_like_name(data) and file_format(path) not in TEXT_FORMATS):
         tables = _dataset_tables(data)
     else:
         raise DataError(f"there is no file {data!r}{neighbours(path)}")

@@ -29,6 +29,14 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def tokenizer_folder(name: str) -> str:
+    """Where the tokenizer of a folder lies: in a run folder in its ``model`` or ``tokenizer``, else there itself."""
+    if (Path(name) / "tokenizer_config.json").exists():
+        return name
+    inner = (Path(name) / part for part in ("model", "tokenizer"))
+    return next((str(folder) for folder in inner if (folder / "tokenizer_config.json").exists()), name)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 

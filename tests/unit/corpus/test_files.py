@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from ptft.corpus.files import check_file, content_hash, exists, file_format, read_bytes, read_lines, text_lines
+from ptft.corpus.files import (
+    _not_utf8,
+    check_file,
+    content_hash,
+    exists,
+    file_format,
+    read_bytes,
+    read_lines,
+    text_lines,
+)
 from ptft.errors import DataError
 
 
@@ -109,6 +118,20 @@ def test_missing_file_in_an_empty_folder(tmp_path):
         check_file(tmp_path / "a.txt")
 
 
+def test_missing_file_in_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"there is no file '.*a\.txt'"):
+        check_file(tmp_path / "a.txt")
+
+
+def test_file_that_is_mended_while_it_is_read(tmp_path):
+    with pytest.raises(RuntimeError, match=r"a\.txt: the file changed while it was read"):
+        _not_utf8(write(tmp_path / "a.txt", b"good"))
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(DataError, match=r"there is no file '.*a\.txt'; there is no folder '.*nowhere' either"):
         check_file(tmp_path / "nowhere" / "a.txt")
@@ -123,6 +146,7 @@ def test_folder_where_a_file_is_wanted(tmp_path):
 def test_what_can_be_no_path_is_not_there():
     assert not exists("x" * 10_000)
     assert not exists("a\0b")
+    assert not exists("")
     with pytest.raises(DataError, match="there is no file"):
         check_file("y" * 10_000)
 

@@ -145,6 +145,11 @@ def test_missing_file_is_told_on_the_call(tmp_path):
         documents(settings(tmp_path / "reviws.txt"), "train", 0)
 
 
+def test_empty_path_is_not_the_working_folder():
+    with pytest.raises(DataError, match="there is no file ''"):
+        documents(settings(""), "train", 0)
+
+
 def test_file_of_another_kind(tmp_path):
     with pytest.raises(DataError, match=r"a\.pdf: not a table that can be read; allowed: "):
         read(write(tmp_path, "a.pdf", "One."))

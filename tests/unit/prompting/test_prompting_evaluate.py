@@ -142,17 +142,20 @@ def _documents(model, tokenizer, k):
     return evaluate_prompts(model, tokenizer, TASK, k=[k], seeds=[0], template=TEMPLATE).documents
 
 
-def test_only_the_rows_that_lost_shots_are_counted(new_model, tokenizer):
-    long = Example("a joy " + "from page to page " * 3, "good")
-    task = TaskData("reviews", LABELS, TRAIN, (), {"test": (*TEST, long)})
+def test_each_row_that_lost_shots_is_counted_once(new_model, tokenizer):
+    rows = [Example("x" * 2 + " joy" * extra, "good") for extra in (0, 15, 30, 45)]
+    task = TaskData("reviews", LABELS, tuple(Example("y " * 8 + name, "good") for name in "abc"), (), {"test": rows})
     model = new_model()
-    lengths = [len(tokenizer(f"{e.text}")["input_ids"]) for e in (*TEST, long)]
-    shot = max(len(tokenizer(f"{e.text} {e.label}\n\n")["input_ids"]) for e in TRAIN)
-    model.config.max_position_embeddings = shot + max(lengths[:-1]) + 4
-    assert lengths[-1] + 4 > max(lengths[:-1]) + 4
-    result = evaluate_prompts(model, tokenizer, task, k=[1], seeds=[0], template=Template("{text}"))
-    assert result.records[0]["shots_dropped"] == 1
-    assert [d["shots"] for d in result.documents] == [1] * 10 + [0]
+    lengths = [len(tokenizer(row.text)["input_ids"]) for row in rows]
+    shot = len(tokenizer("y y y y y y y y a good\n\n")["input_ids"])
+    label = max(len(tokenizer(" " + label)["input_ids"]) for label in LABELS)
+    # The beginning token is one more, the label's last token, never fed, one less.
+    model.config.max_position_embeddings = lengths[3] + label
+    room = [(lengths[3] - length) // shot for length in lengths]
+    result = evaluate_prompts(model, tokenizer, task, k=[2], seeds=[0], template=Template("{text}"))
+    assert [d["shots"] for d in result.documents] == [min(2, fitting) for fitting in room]
+    assert len({d["shots"] for d in result.documents}) == 3, "the premise: rows differ in what they lose"
+    assert result.records[0]["shots_dropped"] == sum(fitting < 2 for fitting in room)
 
 
 def test_rows_too_long_even_without_shots_are_refused(new_model, tokenizer):
@@ -165,6 +168,11 @@ def test_a_document_is_never_its_own_shot(model, tokenizer):
     evaluate_prompts(model, tokenizer, task, k=[9], seeds=[0], template=Template("{text}"))
     with pytest.raises(DataError, match="10 shots are asked for but there are only 9"):
         evaluate_prompts(model, tokenizer, task, k=[10], seeds=[0], template=Template("{text}"))
+
+
+def test_majority_is_the_share_of_the_most_frequent_label_whichever_it_is(model, tokenizer):
+    task = TaskData("reviews", LABELS[::-1], TRAIN, (), {"test": TEST})
+    assert evaluate_prompts(model, tokenizer, task, k=[0], seeds=[0]).figures["reviews.majority"] == 0.6
 
 
 def test_limit_asks_about_the_same_documents_each_time(model, tokenizer):
@@ -294,7 +302,7 @@ def test_ten_lines_are_enough(new_model, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     script = prompting.__doc__.split("::\n", 1)[1].replace("runs/gpt/model", str(tmp_path))
     script = "\n".join(line[4:] for line in script.splitlines()).replace(
-        "k=[0, 1, 4], seeds=[1, 2, 3]", "k=[0, 1], seeds=[1]"
+        "k=[0, 1, 4], seeds=[1, 2, 3]", "k=[0, 1], seeds=[1], limit=20"
     )
     names = {}
     exec(script, names)

@@ -98,7 +98,10 @@ def test_writing_ends_at_the_end_of_text(new_model, tokenizer):
     model = new_model("llama")
     with torch.no_grad():
         model.lm_head.weight.zero_()  # all tokens equal: the first, the end of text, is taken
+    forwards = []
+    model.register_forward_pre_hook(lambda *_: forwards.append(1))
     assert generate(model, tokenizer, "is the soup") == ""
+    assert len(forwards) == 2, "the check that the model is a decoder, and one token"
 
 
 def test_writing_ends_with_the_positions(new_model, tokenizer):

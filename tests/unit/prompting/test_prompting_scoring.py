@@ -8,13 +8,14 @@ from transformers import (
     BertForMaskedLM,
     BertLMHeadModel,
     GPT2ForSequenceClassification,
+    GPT2ForTokenClassification,
     T5Config,
     T5ForConditionalGeneration,
 )
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.prompting import loglikelihoods
-from ptft.prompting.scoring import check_decoder, encode_pairs
+from ptft.prompting.scoring import Request, check_decoder, encode_pairs, score_requests
 
 PAIRS = [
     ("Review: a joy.\nSentiment:", " good"),
@@ -46,16 +47,18 @@ def test_log_likelihood_is_the_sum_of_the_log_probabilities_of_the_continuation(
         assert scored.is_greedy is greedy
 
 
-def test_is_greedy_where_the_model_itself_would_write_the_continuation(model, tokenizer):
-    context = "is the soup"
-    ids = [0, *tokenizer(context)["input_ids"]]
-    with torch.no_grad():
-        best = int(model.eval()(torch.tensor([ids])).logits[0, -1].argmax())
-    candidates = [tokenizer.decode([i]) for i in range(1, 400)]
-    requests = [(context, text) for text in candidates if text.isascii() and text.strip()]
-    greedy = [s for s in loglikelihoods(model, tokenizer, requests) if s.is_greedy]
-    assert all(scored.continuation_ids[0] == best for scored in greedy)
-    assert greedy or tokenizer.decode([best]).strip() == "" or not tokenizer.decode([best]).isascii()
+def test_is_greedy_only_if_every_token_is_the_most_probable_one(model):
+    def best(*ids):
+        with torch.no_grad():
+            return int(model.eval()(torch.tensor([ids])).logits[0, -1].argmax())
+
+    context = (0, 70, 80)
+    first = best(*context)
+    second = best(*context, first)
+    other = (first + 1) % 400
+    continuations = [(first, second), (first, (second + 1) % 400), (other, best(*context, other))]
+    scored = score_requests(model, [Request(context, continuation) for continuation in continuations])
+    assert [score.is_greedy for score in scored] == [True, False, False]
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 30, 100_000])
@@ -127,7 +130,9 @@ def test_beginning_token_comes_first_and_is_not_scored(tokenizer):
 
 
 def test_empty_context_is_the_beginning_token_alone(tokenizer):
-    assert encode_pairs(tokenizer, [("", "Answer")])[0].context_ids == (0,)
+    other_end = copy.deepcopy(tokenizer)
+    other_end.eos_token = "?"
+    assert encode_pairs(other_end, [("", "Answer")])[0].context_ids == (0,)
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\n\n ", "\u00a0"])
@@ -220,11 +225,12 @@ def test_a_model_without_language_modelling_head_is_refused(new_model, tokenizer
         check_decoder(backbone, tokenizer)
 
 
-def test_a_classifier_is_refused(new_model, tokenizer):
+@pytest.mark.parametrize("kind", [GPT2ForSequenceClassification, GPT2ForTokenClassification])
+def test_a_classifier_is_refused(new_model, tokenizer, kind):
     config = new_model().config
     config.pad_token_id = 5
     with pytest.raises(CheckpointError, match="no logits over the vocabulary"):
-        check_decoder(GPT2ForSequenceClassification(config), tokenizer)
+        check_decoder(kind(config), tokenizer)
 
 
 def test_an_encoder_decoder_is_refused(tokenizer):

@@ -48,7 +48,7 @@ def test_a_users_own_settings_do_not_change_the_picture_and_stay(tmp_path):
 
 
 def test_dollar_signs_and_unknown_scripts_are_drawn_as_text(tmp_path):
-    save(shot_curve([shot_record(task=r"costs $5 or $6 \frac 한국 𐎀")]), tmp_path / "a.png")
+    save(shot_curve([shot_record(task=r"costs $\frac$ 한국 𐎀")]), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
@@ -171,5 +171,5 @@ def test_records_without_measurements_are_refused(draw, key):
 
 
 def test_a_log_without_losses_is_refused():
-    with pytest.raises(DataError, match="nothing to draw: no line of metrics.jsonl holds 'loss'"):
+    with pytest.raises(DataError, match=r"nothing to draw: no line of metrics.jsonl holds 'loss'"):
         loss_curve({"run": [{"step": 1, "tokens": 2, "lr": 0.1}]})

@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup quickstart test test-slow check bench-setup bench-cpu bench-gpu
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch .venv/ready
+
+quickstart: setup
+	$(BIN)/ptft run quickstart
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check ptft tests benchmarks
+	$(BIN)/ruff format --check ptft tests benchmarks
+	$(BIN)/mypy
+
+bench-cpu: setup
+	$(BIN)/python benchmarks/quickstart.py

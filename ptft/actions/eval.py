@@ -1,0 +1,78 @@
+"""The verb ``eval``: perplexity, masked accuracy and next-sentence accuracy of a pretrained model on a text."""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ptft.actions.action import Action
+from ptft.compute import Compute, Precision
+from ptft.config import Choice
+from ptft.corpus.sources import CorpusSettings, describe
+from ptft.display import Display
+from ptft.models.building import Head, max_positions, open_model, read_config
+from ptft.models.classifier import is_decoder_config
+from ptft.objectives import OBJECTIVES
+from ptft.objectives.objective import Objective
+from ptft.objectives.rows import Vocabulary
+from ptft.steps.compiled import How, compiled
+from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
+from ptft.training.evaluation import evaluate
+from ptft.training.work import PretrainingBatches, PretrainingModule
+
+
+class Eval(Action):
+    """Measure a pretrained model on a text: perplexity, masked accuracy, next-sentence accuracy."""
+
+    name: ClassVar[str] = "eval"
+    model: str
+    """A pretrained model: a run folder, a checkpoint folder or a Hub name."""
+    corpus: CorpusSettings = CorpusSettings(valid_ratio=0)
+    """The text, all of it."""
+    objective: tuple[Annotated[Objective, Choice(OBJECTIVES)], ...] = ()
+    """What to measure; empty takes what the model's class was pretrained with."""
+    length: int = Field(128, ge=8)
+    """Tokens of a row, special tokens included."""
+    rows: int = Field(2048, ge=1)
+    """At most so many rows."""
+    joiner: Literal["space", "newline"] = "space"
+    """What stands between the sentences of a document for causal LM."""
+    precision: Precision = "auto"
+    """Of matrix products."""
+    cache: str = "~/.cache/ptft"
+    """Folder for compiled corpora."""
+
+    def do(self, display: Display) -> str:
+        """One line a figure; the same bits at every call."""
+        config = read_config(self.model)
+        tokenizer = load_tokenizer(tokenizer_folder(self.model))
+        check_pair(tokenizer, config)
+        display.say(f"corpus: {describe(self.corpus)}")
+        objectives = self.objective or self._usual(config.architectures or [], is_decoder_config(config))
+        pairs = any(objective.makes_pairs for objective in objectives)
+        head: Head = "causal_lm" if objectives[0].kind == "decoder" else "pretraining" if pairs else "masked_lm"
+        model, _ = open_model(self.model, head, 0)
+        store, _ = compiled(self.corpus, "train", tokenizer, How(head == "causal_lm", self.joiner, 0, self.cache))
+        vocabulary = Vocabulary.of(tokenizer)
+        decides = next((objective for objective in objectives if objective.makes_pairs), objectives[0])
+        rows = min(64, self.rows)
+        length = min(self.length, max_positions(config))
+        source = PretrainingBatches(decides.sampler(store, vocabulary, length, rows, 0), objectives, vocabulary, rows)
+        counts = np.bincount(store.tokens, minlength=vocabulary.size)
+        counts[vocabulary.special] = 0
+        compute = Compute(self.precision)
+        module = PretrainingModule(model, objectives).to(compute.device)
+        figures = evaluate(
+            module, objectives, source, compute, steps=min(source.steps_per_epoch, max(1, self.rows // rows)),
+            frequent_token=int(counts.argmax()),
+        )  # fmt: skip
+        return "\n".join(f"{name:<20} {value:.4f}" for name, value in figures.items())
+
+    @staticmethod
+    def _usual(architectures: list[str], is_decoder: bool) -> tuple[Objective, ...]:
+        if is_decoder:
+            return (OBJECTIVES["causal_lm"](),)
+        names = ["masked_lm"]
+        if any(name.endswith("ForPreTraining") for name in architectures):
+            names.append("next_sentence")
+        return tuple(OBJECTIVES[name]() for name in names)

@@ -1,0 +1,47 @@
+"""The chain behind a result, as a tree: what a run was made from, and what that was made from."""
+
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import CheckpointError
+from ptft.report.folder import flat, read_object
+
+_NESTED = ("step", "parents", "versions")
+
+
+def lineage_tree(run: Path) -> list[str]:
+    """Lay out the manifest of a run folder, or of each step below it, as lines of a tree.
+
+    Raises:
+        CheckpointError: There is no manifest, or it cannot be read.
+    """
+    files = [run / "manifest.json"] if (run / "manifest.json").is_file() else sorted(run.glob("*/manifest.json"))
+    if not files:
+        raise CheckpointError(
+            f"{str(run)!r}: holds no manifest.json, which a step writes when it is finished; give the folder of a "
+            "finished run, its out="
+        )
+    lines: list[str] = []
+    for file in files:
+        lines += _node(str(file.parent), read_object(file))
+    return lines
+
+
+def _node(path: str, manifest: dict[str, Any]) -> list[str]:
+    step, versions, parents = (manifest.get(key) for key in _NESTED)
+    nodes = [
+        _node(str(parent.get("path", "?")), parent["manifest"] if isinstance(parent.get("manifest"), dict) else {})
+        for parent in (parents if isinstance(parents, list) else [])
+        if isinstance(parent, dict)
+    ]
+    facts = flat({key: value for key, value in manifest.items() if key not in _NESTED})
+    if isinstance(versions, dict):
+        facts.append(("versions", ", ".join(f"{library} {number}" for library, number in versions.items())))
+    if not manifest:
+        facts.append(("manifest", "none: not made by ptft, or no longer there when this was made from it"))
+    bar = "│ " if nodes else "  "
+    lines = [f"{path}  ({step})" if step else path, *(f"{bar}{name}: {text}" for name, text in facts)]
+    for number, node in enumerate(nodes, 1):
+        first, rest = ("└─ ", "   ") if number == len(nodes) else ("├─ ", "│  ")
+        lines += [first + node[0], *(rest + line for line in node[1:])]
+    return lines

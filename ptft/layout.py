@@ -1,0 +1,104 @@
+"""Text for a terminal: columns, paragraphs, and the settings of a class as a page of help."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from ptft.config import Settings, describe
+
+_OF_MEMBER = re.compile(r"(?P<kind>.*) \(with (?P<member>[^()]+)\)")
+_NARROWEST = 24
+
+
+def page_width() -> int:
+    """Characters of a line of the terminal, between 60 and 120; 80 where there is none."""
+    return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120)
+
+
+def unmarked(text: str) -> str:
+    """Write the code marks of a docstring as plain quotes."""
+    return text.replace("``", "'").replace("`", "'")
+
+
+def paragraphs(text: str) -> str:
+    """Wrap a docstring to the page, its paragraphs kept apart."""
+    return "\n\n".join(textwrap.fill(unmarked(part), page_width()) for part in text.split("\n\n"))
+
+
+def columns(rows: Sequence[Sequence[str]], *, width: int = 0, flexible: int = -1, widest: int = 28) -> str:
+    """Lay rows out in aligned columns, two spaces in and two between.
+
+    Args:
+        rows: Cells; all rows of one length.
+        width: Characters of a line; 0 puts every row on one line.
+        flexible: The column that is wrapped to what the others leave of the width.
+        widest: Other columns are wrapped to this.
+
+    Example:
+        >>> print(columns([("lr", "0.1", "Peak rate."), ("seed", "0", "Of draws.")]))
+          lr    0.1  Peak rate.
+          seed  0    Of draws.
+    """
+    if not rows:
+        return ""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    flexible %= len(widths)
+    if width:
+        widths = [size if index == flexible else min(size, widest) for index, size in enumerate(widths)]
+        room = width - sum(size + 2 for index, size in enumerate(widths) if index != flexible) - 2
+        widths[flexible] = min(widths[flexible], max(room, _NARROWEST))
+    lines = []
+    for row in rows:
+        parts = [textwrap.wrap(cell, size) if width else [cell] for cell, size in zip(row, widths, strict=True)]
+        for cells in zip_longest(*parts, fillvalue=""):
+            text = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+            lines.append(f"  {text}".rstrip())
+    return "\n".join(lines)
+
+
+def settings_page(kind: type[Settings], chosen: Mapping[str, str]) -> tuple[str, str]:
+    """Lay out the settings of a class: key, default and type in columns, the help text beneath.
+
+    Args:
+        kind: The settings class.
+        chosen: Names of family members by key, such as ``optimizer`` to ``muon``: their settings are shown in place
+            of those of the default member.
+
+    Returns:
+        The page, and a choice whose settings it does not show, such as ``optimizer=sgd``; empty if there is none.
+    """
+    rows = describe(kind)
+    chosen = {**{key: default for key, _, default, _ in rows}, **chosen}
+    sections: dict[str, list[tuple[str, str, str, str]]] = {"": []}
+    for key, words, default, text in rows:
+        match = _OF_MEMBER.fullmatch(words)
+        section, words = (match["member"], match["kind"]) if match else ("", words)
+        sections.setdefault(section, []).append((key, default, words, unmarked(text)))
+    hidden = [member for member in sections if member and not _is_chosen(member, chosen)]
+    parts = [_section(sections.pop(""), with_titles=True)]
+    parts += [f"with {member}:\n{_section(rows)}" for member, rows in sections.items() if member not in hidden]
+    return "\n\n".join(parts), hidden[-1] if hidden else ""
+
+
+def _is_chosen(member: str, chosen: Mapping[str, str]) -> bool:
+    key, _, name = member.partition("=")
+    return name in chosen.get(key, "").split(",")
+
+
+def _section(rows: list[tuple[str, str, str, str]], *, with_titles: bool = False) -> str:
+    heads = [row[:3] for row in rows]
+    titles = [("SETTING", "DEFAULT", "TYPE")] if with_titles else []
+    blocks = _blocks([*titles, *heads])
+    texts = [textwrap.indent(textwrap.fill(row[3], page_width() - 6), "      ") for row in rows]
+    shown = [f"{block}\n{text}".rstrip() for block, text in zip(blocks[len(titles) :], texts, strict=True)]
+    return "\n".join([*blocks[: len(titles)], *shown])
+
+
+def _blocks(rows: list[tuple[str, str, str]]) -> list[str]:
+    """Each row as text of its own, all aligned alike."""
+    # A first row as wide as the widest cells aligns the rows that are laid out one by one.
+    widest = tuple("x" * max(len(row[at]) for row in rows) for at in range(3))
+    lines = len(columns([widest], width=page_width()).splitlines())
+    return ["\n".join(columns([widest, row], width=page_width()).splitlines()[lines:]) for row in rows]

@@ -1,0 +1,175 @@
+"""Text classifiers: the stock class where it has the pooling asked for, otherwise a stock backbone and a head of ours."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ptft.errors import CheckpointError
+from ptft.models.building import checkpoint_folder, new_model, open_model, read_config, save_model
+
+Pooling = Literal["cls", "mean", "max", "last"]
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
+_STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
+    "bert": ("cls",),
+    "roberta": ("cls",),
+    "distilbert": ("cls",),
+    "modernbert": ("cls", "mean"),
+}
+_DECODERS = {"gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "gemma"}
+
+
+def is_decoder_config(config: PretrainedConfig) -> bool:
+    """Whether a configuration is of a causal language model."""
+    names = config.architectures or []
+    return config.model_type in _DECODERS or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in names)
+
+
+def default_pooling(config: PretrainedConfig) -> Pooling:
+    """``last`` for decoders, ``mean`` for encoders, for which it is the better choice while they are small."""
+    return "last" if is_decoder_config(config) else "mean"
+
+
+class Classifier(nn.Module):
+    """A model that gives one logit a label for each text.
+
+    Args:
+        model: A stock sequence classifier (``head`` None) or a stock backbone.
+        head: A linear layer on the pooled hidden states, or None.
+        pooling: How hidden states become one vector a text.
+        labels: Their names, in the order of the logits.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, head: nn.Linear | None, pooling: Pooling, labels: Sequence[str], dropout: float
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+        self.pooling = pooling
+        self.labels = tuple(labels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts labels"]:
+        """Logits of a batch of padded texts."""
+        inputs = {name: batch[name] for name in _INPUTS if name in batch}
+        if self.head is None:
+            logits: Tensor = self.model(**inputs).logits
+            return logits
+        hidden = self.model(**inputs).last_hidden_state
+        mask = batch.get("attention_mask")
+        present = torch.ones_like(batch["input_ids"]) if mask is None else mask
+        return self.head(self.dropout(pool(hidden, present, self.pooling)))
+
+
+def pool(
+    hidden: Float[Tensor, "texts seq width"], present: Int[Tensor, "texts seq"], pooling: Pooling
+) -> Float[Tensor, "texts width"]:
+    """One vector a text: its first or last token's, the mean or the maximum over its real tokens."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), present.sum(1) - 1]
+    mask = present.unsqueeze(-1)
+    if pooling == "max":
+        return hidden.masked_fill(mask == 0, float("-inf")).amax(1)
+    return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def new_classifier(
+    model: str | PretrainedConfig, labels: Sequence[str], pooling: Pooling, seed: int, *, embedding_std: float = 0.0
+) -> tuple[Classifier, list[str]]:
+    """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
+
+    Args:
+        model: Checkpoint folder or Hub name, or the configuration of a new model.
+        labels: Names of the classes.
+        pooling: See :func:`pool`; the stock class is used where it has it.
+        seed: Draws all new weights.
+        embedding_std: Of a new model's word embeddings; 0 takes the architecture's.
+
+    Returns:
+        The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be opened.
+    """
+    config = model if isinstance(model, PretrainedConfig) else read_config(model)
+    stock = pooling in stock_poolings(config)
+    if stock:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        if config.model_type == "modernbert":
+            config.classifier_pooling = pooling
+    kind: Literal["classification", "backbone"] = "classification" if stock else "backbone"
+    if isinstance(model, PretrainedConfig):
+        body, missing = new_model(config, kind, seed, embedding_std=embedding_std), []
+    else:
+        body, missing = open_model(model, kind, seed, config)
+    dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
+    return _classifier(body, stock, pooling, labels, dropout), [n for n in missing if not n.startswith(_HEADS)]
+
+
+_HEADS = ("classifier", "score", "head", "pre_classifier")
+
+
+def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
+    """The poolings that the architecture's stock sequence classifier has."""
+    return ("last",) if is_decoder_config(config) else _STOCK_POOLINGS.get(config.model_type, ())
+
+
+def _classifier(
+    body: PreTrainedModel, stock: bool, pooling: Pooling, labels: Sequence[str], dropout: float
+) -> Classifier:
+    if stock:
+        return Classifier(body, None, pooling, labels, dropout)
+    pooler = getattr(body, "pooler", None)
+    if pooler is not None:  # kept, so that the stock backbone finds all its weights again, but it learns nothing here
+        pooler.requires_grad_(False)
+    head = nn.Linear(body.config.hidden_size, len(labels))
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return Classifier(body, head, pooling, labels, dropout)
+
+
+def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
+    save_model(classifier.model, tokenizer, folder)
+    if classifier.head is not None:
+        save_file({name: t.detach().cpu() for name, t in classifier.head.state_dict().items()}, folder / "head.safetensors")
+        facts = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def open_classifier(name: str | Path) -> Classifier:
+    """Open what :func:`save_classifier` wrote, or any stock sequence classifier.
+
+    Raises:
+        CheckpointError: There is no classifier.
+    """
+    folder = Path(checkpoint_folder(name))
+    if not (folder / "head.json").exists():
+        config = read_config(folder if folder.exists() else name)
+        if not any(n.endswith("ForSequenceClassification") for n in config.architectures or []):
+            raise CheckpointError(f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=...")
+        model, _ = open_model(name, "classification", 0, config)
+        labels = [config.id2label[index] for index in range(config.num_labels)]
+        pooling = getattr(config, "classifier_pooling", None) or stock_poolings(config)[0]
+        return Classifier(model, None, pooling, labels, 0.0)
+    try:
+        facts = json.loads((folder / "head.json").read_text())
+        weights = load_file(folder / "head.safetensors")
+        labels, pooling = facts["labels"], facts["pooling"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
+    body, _ = open_model(folder, "backbone", 0)
+    classifier = _classifier(body, False, pooling, labels, 0.0)
+    classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
+    return classifier

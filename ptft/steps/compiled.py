@@ -1,0 +1,54 @@
+"""A corpus as a token store for one tokenizer: compiled once, then found by its content."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from ptft.corpus.sources import CorpusSettings, documents, fingerprint
+from ptft.corpus.store import TokenStore, compile_store
+from ptft.tokenization import tokenizer_hash
+
+
+@dataclass(frozen=True)
+class How:
+    """What decides a store besides corpus and tokenizer.
+
+    Attributes:
+        is_causal: Whether sentences are joined to running text and each document is closed by the end-of-text token.
+        joiner: What stands between the sentences of a document, if so.
+        seed: Of what is held out.
+        cache: Folder of all stores is ``stores`` below it.
+    """
+
+    is_causal: bool
+    joiner: Literal["space", "newline"]
+    seed: int
+    cache: str
+
+
+def compiled(
+    corpus: CorpusSettings, split: Literal["train", "valid"], tokenizer: PreTrainedTokenizerBase, how: How
+) -> tuple[TokenStore, str]:
+    """The store of one split of a corpus, and the hash of its text.
+
+    Raises:
+        DataError: The corpus cannot be read or gives no token.
+    """
+    joiner = {"space": " ", "newline": "\n"}[how.joiner] if how.is_causal else ""
+    end_token = tokenizer.eos_token_id if how.is_causal else None
+    content = fingerprint(corpus, split, how.seed)
+    parts = ["store 1", content, tokenizer_hash(tokenizer), joiner, str(end_token)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    backend = tokenizer.backend_tokenizer
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    texts = documents(corpus, split, how.seed)
+    joined = ([document[0], *(joiner + s for s in document[1:])] for document in texts) if joiner else texts
+    folder = Path(how.cache).expanduser() / "stores"
+    store = compile_store(joined, encode, folder, key, vocab_size=len(tokenizer), end_token=end_token)
+    return store, content

@@ -1,0 +1,121 @@
+"""The step ``prompt``: zero-, one- and few-shot accuracy of a decoder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from ptft.compute import limit_threads
+from ptft.errors import RecipeError
+from ptft.models.building import open_model, read_config
+from ptft.models.classifier import is_decoder_config
+from ptft.prompting import Template, default_template, evaluate_prompts
+from ptft.prompting.shots import choose_shots
+from ptft.steps.finetune import seed_list
+from ptft.steps.folder import parent, write_text
+from ptft.steps.step import Place, Result, Step
+from ptft.tasks import PROMPT_TASKS, TASKS
+from ptft.tasks.prompt_task import PromptTask
+from ptft.tasks.table import read_task
+from ptft.tasks.task import TaskData
+from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash
+
+
+class Prompt(Step):
+    """Ask a causal language model to classify, with 0 to k solved examples before each question; nothing is trained."""
+
+    name: ClassVar[str] = "prompt"
+    model: str
+    """The decoder: a checkpoint folder, a run folder or a Hub name."""
+    data: tuple[str, ...]
+    """What to ask: in-context tasks or tasks by name, or a labelled table, folder or `datasets` name."""
+    shots: str = ""
+    """A table of examples to take shots from; empty takes the data's own training rows."""
+    text: str = ""
+    """Column of the text."""
+    text_a: str = ""
+    """Column of the first text of a pair."""
+    text_b: str = ""
+    """Column of the second text of a pair."""
+    label: str = "label"
+    """Column of the label."""
+    k: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    """Numbers of shots."""
+    seeds: int | tuple[int, ...] = 3
+    """How many seeds of the shots, or which ones."""
+    template: str = ""
+    """The form of a question with fields in braces, such as: Review: {text} Sentiment:"""
+    words: dict[str, str] = {}
+    """The word for each label, such as words.pos=good; empty takes the labels themselves."""
+    limit: int = Field(0, ge=0)
+    """Ask about so many rows only; 0 for all."""
+
+    def check(self) -> None:
+        """Read everything that can be read."""
+        if not self.k or min(self.k) < 0:
+            raise RecipeError(f"k: must be one or several numbers of shots from 0, got {list(self.k)}")
+        seed_list(self.seeds, self.seed)
+        config = read_config(self.model)
+        check_pair(load_tokenizer(tokenizer_folder(self.model)), config)
+        if not is_decoder_config(config):
+            raise RecipeError(
+                f"model: {self.model!r} is no causal language model ({config.model_type}); zero- and few-shot prompting "
+                "needs a decoder, pretrained with objective=causal_lm"
+            )
+        for task, _ in self._tasks():
+            if isinstance(task, TaskData):
+                self._template(task)
+                if max(self.k):
+                    choose_shots(task.train, task.labels, max(self.k), 0)
+
+    def _tasks(self) -> list[tuple[TaskData | PromptTask, list[str]]]:
+        if not self.data:
+            raise RecipeError("data: name at least one task or table")
+        return [(PROMPT_TASKS[name](), []) if name in PROMPT_TASKS else self._read(name) for name in self.data]
+
+    def _read(self, name: str) -> tuple[TaskData, list[str]]:
+        columns = {"text": self.text, "text_a": self.text_a, "text_b": self.text_b, "label": self.label}
+        if self.shots and name in TASKS:
+            raise RecipeError(f"shots: the task {name!r} brings its own examples; leave shots out, or name a table as data")
+        if self.shots:
+            data, notes = read_task(self.shots, test=name, **columns)
+        else:
+            data, notes = read_task(name, **columns)
+        return replace(data, train=data.train + data.valid), notes
+
+    def _template(self, task: TaskData) -> Template:
+        if not self.template:
+            return Template(default_template(task.train).text, words=self.words)
+        return Template(self.template, words=self.words)
+
+    def work(self, place: Place) -> Result:
+        """Every task, number of shots and seed."""
+        limit_threads(self.threads)
+        seeds = seed_list(self.seeds, self.seed)
+        model, _ = open_model(self.model, "causal_lm", 0)
+        tokenizer = load_tokenizer(tokenizer_folder(self.model))
+        figures: dict[str, float] = {}
+        records: list[dict[str, Any]] = []
+        documents: list[Mapping[str, Any]] = []
+        for task, notes in self._tasks():
+            for note in notes:
+                place.display.say(note)
+            template = self._template(task) if isinstance(task, TaskData) else None
+            result = evaluate_prompts(
+                model, tokenizer, task, k=self.k, seeds=seeds, template=template, limit=self.limit,
+                progress=lambda done, total, name=task.name: place.display.progress(f"prompting, {name}", done, total),
+            )  # fmt: skip
+            figures |= result.figures
+            records += result.records
+            documents += result.documents
+        lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        write_text(place.folder / "documents.jsonl", lines)
+        lineage = {
+            "step": self.name,
+            "tokenizer": {"hash": tokenizer_hash(tokenizer)},
+            "parents": [parent(self.model)],
+            "seeds": seeds,
+        }
+        return Result(figures, records, lineage)

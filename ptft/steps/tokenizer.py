@@ -1,0 +1,52 @@
+"""The step ``tokenizer``: a vocabulary trained on text."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
+from ptft.steps.step import Place, Result, Step
+from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
+from ptft.tokenization.quality import text_figures
+
+
+class Tokenizer(Step):
+    """Train a WordPiece or byte-level BPE tokenizer on text, and measure it on text that it has not seen."""
+
+    name: ClassVar[str] = "tokenizer"
+    corpus: CorpusSettings = CorpusSettings()
+    """The text."""
+    kind: Literal["wordpiece", "bpe"] = "wordpiece"
+    """wordpiece (BERT's) or bpe (byte-level, GPT-2's)."""
+    vocab_size: int = Field(8192, ge=64)
+    """Number of tokens, special tokens included; a small corpus may fill fewer."""
+    lowercase: bool = True
+    """Lower-case the text first (wordpiece only)."""
+    prefix_space: bool = False
+    """Put a space before the first word (bpe only)."""
+    model_max_length: int = Field(512, ge=8)
+    """Longest input in tokens of the models it is for."""
+
+    def check(self) -> None:
+        """The corpus exists."""
+        describe(self.corpus)
+
+    def work(self, place: Place) -> Result:
+        """Train, save, measure."""
+        settings = TokenizerSettings(
+            kind=self.kind, vocab_size=self.vocab_size, lowercase=self.lowercase, prefix_space=self.prefix_space
+        )
+        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
+        tokenizer = train_tokenizer(lines, settings, model_max_length=self.model_max_length)
+        tokenizer.save_pretrained(place.folder / "model")
+        held_out = [sentence for document in documents(self.corpus, "valid", self.seed) for sentence in document]
+        figures = {"vocabulary": float(len(tokenizer)), **text_figures(tokenizer, held_out[:20000])}
+        content = fingerprint(self.corpus, "train", self.seed)
+        lineage = {
+            "step": self.name,
+            "corpus": {"path": self.corpus.path, "hash": content},
+            "tokenizer": {"hash": tokenizer_hash(tokenizer)},
+            "parents": [],
+            "seeds": [self.seed],
+        }
+        return Result(figures, lineage=lineage)
