@@ -5,8 +5,6 @@ Whatever imports torch is imported when a verb needs it, so that help and lists 
 
 import inspect
 import os
-import re
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +19,14 @@ from typer.core import TyperGroup
 from ptft.display import Display, Silent
 from ptft.errors import RecipeError, UserError
 from ptft.family import nearest
+from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_folder_of, subject_of_check, verb_of
 from ptft.inspection.members import members
-from ptft.terminal import RichDisplay, columns
+from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
+from ptft.terminal import RichDisplay
 
 if TYPE_CHECKING:
     from ptft.config import Settings
 
-_GRAMMAR = "[RECIPE.yaml] [key=value ...]"
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DATASETS_VERBOSITY": "error",
@@ -36,7 +35,6 @@ _QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "true",
 }
-_OF_MEMBER = re.compile(r"(?P<kind>.*) \(with (?P<member>[^()]+)\)")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, context: Any, arguments: list[str]) -> Any:
         if arguments[0] not in self.commands:
-            raise RecipeError(f"unknown verb {arguments[0]!r}{nearest(arguments[0], self.commands)}")
+            options = "; there are no options but --help and --version" if arguments[0].startswith("-") else ""
+            raise RecipeError(f"unknown verb {arguments[0]!r}{options}{nearest(arguments[0], self.commands)}")
         return super().resolve_command(context, arguments)
 
 
@@ -135,16 +134,17 @@ def _reader(verb: Verb) -> Callable[[typer.Context], Callable[[], None]]:
 
 def verbs() -> dict[str, Verb]:
     """All verbs by name, in the order of the overview."""
+    recipe, corpus, run = "RECIPE.yaml [key=value ...]", "[CORPUS|TASK] [key=value ...]", "RUN"
     found = [
         *(_step_verb(name, summary) for name, summary, _ in members("steps")),
-        Verb("run", "Steps", "Do the steps of a recipe, each unless it is done already.", "RECIPE.yaml [key=value ...]", _run),
+        Verb("run", "Steps", "Do the steps of a recipe that are not done yet.", recipe, _run),
         *(_action_verb(name, summary) for name, summary, _ in members("actions")),
         Verb("list", "Look", "Show what there is to choose from.", "[FAMILY]", _list),
-        Verb("head", "Look", "Show the beginning of a corpus, a task or its prompts.", "[CORPUS] [key=value ...]", _head, _head_kind),
-        Verb("check", "Look", "Show every setting and where it comes from; do nothing.", "VERB|RECIPE.yaml [key=value ...]", _check),
-        Verb("lineage", "Look", "Show what a run was made from.", "RUN", _lineage),
-        Verb("report", "Look", "Write the page of a run again.", "RUN", _report),
-    ]  # fmt: skip
+        Verb("head", "Look", "Show the first documents, rows or prompts.", corpus, _head, _looks),
+        Verb("check", "Look", "Show all settings and their origin; do nothing.", f"VERB|{recipe}", _check),
+        Verb("lineage", "Look", "Show what a run was made from.", run, _lineage),
+        Verb("report", "Look", "Write the page of a run again.", run, _report),
+    ]
     return {verb.name: verb for verb in found}
 
 
@@ -154,7 +154,7 @@ def _step_verb(name: str, summary: str) -> Verb:
 
         return STEPS[name]
 
-    return Verb(name, "Steps", summary, _GRAMMAR, lambda arguments: _step(name, arguments), kind)
+    return Verb(name, "Steps", summary, GRAMMAR, lambda arguments: _step(name, arguments), kind)
 
 
 def _action_verb(name: str, summary: str) -> Verb:
@@ -163,7 +163,7 @@ def _action_verb(name: str, summary: str) -> Verb:
 
         return ACTIONS[name]
 
-    return Verb(name, "Use a model", summary, _GRAMMAR, lambda arguments: _act(name, arguments), kind)
+    return Verb(name, "Use a model", summary, GRAMMAR, lambda arguments: _act(name, arguments), kind)
 
 
 # What the verbs do
@@ -176,7 +176,7 @@ def _step(name: str, arguments: list[str]) -> None:
     from ptft.steps import STEPS
     from ptft.steps.folder import standing
 
-    path, overrides = _recipe(name, arguments)
+    path, overrides = recipe_of(name, arguments)
     step = load(STEPS[name], path, overrides, ignore=RECIPE_KEYS).settings
     folder = standing(step).folder
     same = "the same command" if step.resume else f"the same command with out={folder} instead of resume=false"
@@ -187,15 +187,15 @@ def _step(name: str, arguments: list[str]) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from ptft.inspection.recipes import find_recipe, packaged_recipes, read_verb
+    from ptft.inspection.recipes import find_recipe, packaged_recipes
 
-    names, overrides = _read("run", arguments)
+    names, overrides = read_arguments("run", arguments)
     if not names:
         raise RecipeError(f"run: no recipe given; name a file, or one of {', '.join(packaged_recipes())}")
     path = find_recipe(names[0])
-    verb = read_verb(path)
+    verb = verb_of(path)
     if verb != "run":
-        return _step(_verb_of(path, verb), arguments)
+        return verbs()[verb].do(arguments)
     from ptft.config import load
     from ptft.recipe import Run, run
 
@@ -210,7 +210,7 @@ def _act(name: str, arguments: list[str]) -> None:
     from ptft.config import load
     from ptft.inspection.recipes import RECIPE_KEYS
 
-    path, overrides = _recipe(name, arguments)
+    path, overrides = recipe_of(name, arguments)
     action = load(ACTIONS[name], path, overrides, ignore=RECIPE_KEYS).settings
     with _display() as display:
         text = action.do(display)
@@ -221,12 +221,12 @@ def _act(name: str, arguments: list[str]) -> None:
 def _list(arguments: list[str]) -> None:
     from ptft.inspection.listing import FAMILIES, rows_of
 
-    names, overrides = _read("list", arguments)
+    names, overrides = read_arguments("list", arguments)
     if overrides:
         raise RecipeError(f"list: {overrides[0]!r}: takes no settings; give the name of a family, or nothing")
     for family in names or FAMILIES:
         rows = rows_of(family)
-        lines = columns([(n, _plain(text), _near(file)) for n, text, file in rows], width=_width(), flexible=1)
+        lines = columns([(n, unmarked(text), _near(file)) for n, text, file in rows], width=_width(), flexible=1)
         _print(lines if names else f"{family} ({len(rows)})\n{lines}\n" if rows else f"{family} (0)\n")
 
 
@@ -234,99 +234,39 @@ def _head(arguments: list[str]) -> None:
     from ptft.config import load
     from ptft.inspection.samples import Head, head
 
-    names, overrides = _read("head", arguments)
+    names, overrides = read_arguments("head", arguments)
     _print(head(load(Head, None, [*(f"corpus.path={name}" for name in names), *overrides])))
 
 
-def _head_kind() -> "type[Settings]":
+def _looks() -> "type[Settings]":
     from ptft.inspection.samples import Head
 
     return Head
 
 
 def _check(arguments: list[str]) -> None:
-    from ptft.inspection.recipes import find_recipe, packaged_recipes, read_verb
-
-    names, overrides = _read("check", arguments, most=2)
-    kinds = {verb.name for verb in verbs().values() if verb.grammar == _GRAMMAR}
-    if not names:
-        raise RecipeError(f"check: what to check is missing; name a recipe, or one of {', '.join(sorted(kinds))}")
-    if names[0] in kinds:
-        verb, (path, _) = names[0], _recipe(names[0], names[1:])
-    elif len(names) == 1 and (Path(names[0]).exists() or names[0] in packaged_recipes()):
-        path = find_recipe(names[0])
-        verb = _verb_of(path, read_verb(path))
-    else:
-        raise RecipeError(
-            f"check: {names[0]!r}: neither a recipe nor a verb{nearest(names[0], [*kinds, *packaged_recipes()])}"
-        )
+    verb, path, overrides = subject_of_check(arguments)
     from ptft.inspection.checking import check, check_steps
 
-    for checked in check_steps(path, overrides) if verb == "run" and path else [check(verb, path, overrides)]:
-        _print(f"{checked.title}\n{columns(checked.settings, width=_width(), flexible=1)}\n")
-        _print(columns(checked.facts, width=_width()))
+    for checked in check_steps(path, overrides) if path and verb == "run" else [check(verb, path, overrides)]:
+        settings = columns(checked.settings, width=_width(), flexible=1)
+        _print(
+            "\n\n".join([f"{checked.title}\n{settings}", *filter(None, [columns(checked.facts, width=_width())])])
+            + "\n"
+        )
     _print("checked; nothing was written")
 
 
 def _lineage(arguments: list[str]) -> None:
     from ptft.inspection.lineage import lineage_tree
 
-    _print("\n".join(lineage_tree(_run_folder("lineage", arguments))))
+    _print("\n".join(lineage_tree(run_folder_of("lineage", arguments))))
 
 
 def _report(arguments: list[str]) -> None:
     from ptft.report.page import write_report
 
-    _print(str(write_report(_run_folder("report", arguments))))
-
-
-# Reading arguments
-
-
-def _read(verb: str, arguments: Sequence[str], most: int = 1) -> tuple[list[str], list[str]]:
-    """Part the arguments into names and overrides."""
-    for argument in arguments:
-        if argument.startswith("-"):
-            example = f"write {argument.lstrip('-')}" if "=" in argument else "settings are key=value, such as seed=1"
-            raise RecipeError(f"{verb}: {argument!r}: there are no options but --help; {example}")
-    names = [argument for argument in arguments if "=" not in argument]
-    if len(names) > most:
-        raise RecipeError(
-            f"{verb}: {names[most]!r}: is one too many after {', '.join(map(repr, names[:most]))}; "
-            "settings are key=value, without spaces"
-        )
-    return names, [argument for argument in arguments if "=" in argument]
-
-
-def _recipe(verb: str, arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The recipe of a verb, if one is named, and the overrides; refuse a recipe that is for another verb."""
-    names, overrides = _read(verb, arguments)
-    if not names:
-        return None, overrides
-    from ptft.inspection.recipes import find_recipe, read_verb
-
-    path = find_recipe(names[0])
-    found = read_verb(path)
-    if found not in ("", verb):
-        what = "has several steps" if found == "run" else f"is a recipe for {_verb_of(path, found)}"
-        raise RecipeError(f"{path}: {what}, not for {verb}; do it with: ptft {found} {names[0]}")
-    return path, overrides
-
-
-def _verb_of(path: Path, verb: str) -> str:
-    known = [name for name, entry in verbs().items() if name == "run" or entry.grammar == _GRAMMAR]
-    if not verb:
-        raise RecipeError(f"{path}: says neither verb: nor steps:; add a line such as 'verb: pretrain'")
-    if verb not in known:
-        raise RecipeError(f"{path}: verb: unknown verb {verb!r}{nearest(verb, known)}")
-    return verb
-
-
-def _run_folder(verb: str, arguments: Sequence[str]) -> Path:
-    names, overrides = _read(verb, arguments)
-    if overrides or not names:
-        raise RecipeError(f"{verb}: give the folder of a run, such as runs/x, got {' '.join(arguments) or 'nothing'!r}")
-    return Path(names[0])
+    _print(str(write_report(run_folder_of("report", arguments))))
 
 
 # Showing
@@ -376,11 +316,7 @@ def _print_version() -> None:
 
 def _width() -> int:
     """Characters of a line on a terminal; elsewhere 0, for a file is searched by line."""
-    return _page_width() if sys.stdout.isatty() else 0
-
-
-def _page_width() -> int:
-    return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120)
+    return page_width() if sys.stdout.isatty() else 0
 
 
 def _near(path: Path) -> str:
@@ -388,43 +324,24 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _plain(text: str) -> str:
-    return text.replace("``", "'").replace("`", "'")
-
-
 def _overview() -> str:
-    parts = [f"usage: ptft VERB {_GRAMMAR}"]
+    parts = [f"usage: ptft VERB {GRAMMAR}"]
     known = verbs().values()
     for group in dict.fromkeys(verb.group for verb in known):
-        rows = [(verb.name, _plain(verb.summary)) for verb in known if verb.group == group]
-        parts.append(f"{group}:\n{columns(rows, width=_page_width())}")
+        rows = [(verb.name, unmarked(verb.summary)) for verb in known if verb.group == group]
+        parts.append(f"{group}:\n{columns(rows, width=page_width())}")
     parts.append("ptft VERB --help shows the settings of a verb; ptft --version the version.")
     return "\n\n".join(parts)
 
 
 def _help(verb: Verb, arguments: Sequence[str]) -> str:
     """The help of a verb; ``optimizer=muon`` among the arguments shows that member's settings, not the default's."""
-    parts = [f"usage: ptft {verb.name} {verb.grammar}"]
+    usage = f"usage: ptft {verb.name} {verb.grammar}"
     if verb.settings is None:
-        return "\n\n".join([*parts, _plain(verb.summary)])
-    from ptft.config import describe
-
+        return f"{usage}\n\n{verb.summary}"
     kind = verb.settings()
-    parts.append(_plain(inspect.getdoc(kind) or verb.summary))
-    own: list[tuple[str, str, str]] = [("SETTING", "DEFAULT", "MEANING")]
-    of_members: dict[str, list[tuple[str, str, str]]] = {}
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    for key, words, default, text in describe(kind):
-        match = _OF_MEMBER.fullmatch(words)
-        row = (key, default, _plain(f"{text} ({match['kind'] if match else words})"))
-        (of_members.setdefault(match["member"], []) if match else own).append(row)
-        chosen.setdefault(key, default)
-    parts.append(columns(own, width=_page_width()))
-    for member, rows in of_members.items():
-        family, _, name = member.partition("=")
-        if name in chosen.get(family, "").split(","):
-            parts.append(f"with {member}:\n{columns(rows, width=_page_width())}")
-    other = next((member for member in of_members if chosen.get(member.split("=")[0]) != member.split("=")[1]), "")
-    if other:
-        parts.append(f"Settings of another choice: ptft {verb.name} --help {other}")
-    return "\n\n".join(parts)
+    page, other = settings_page(kind, chosen)
+    hint = f"Settings of another choice: ptft {verb.name} --help {other}" if other else ""
+    about = paragraphs(inspect.getdoc(kind) or verb.summary)
+    return "\n\n".join(part for part in (usage, about, page, hint) if part)

@@ -5,8 +5,10 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
-from ptft.config import Settings, describe
+if TYPE_CHECKING:
+    from ptft.config import Settings
 
 _OF_MEMBER = re.compile(r"(?P<kind>.*) \(with (?P<member>[^()]+)\)")
 _NARROWEST = 24
@@ -41,24 +43,30 @@ def columns(rows: Sequence[Sequence[str]], *, width: int = 0, flexible: int = -1
           lr    0.1  Peak rate.
           seed  0    Of draws.
     """
-    if not rows:
-        return ""
+    widths = _widths(rows, width, flexible, widest)
+    return "\n".join(_laid_out(row, widths, wrap=width > 0) for row in rows)
+
+
+def _widths(rows: Sequence[Sequence[str]], width: int, flexible: int = -1, widest: int = 28) -> list[int]:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    flexible %= len(widths)
-    if width:
+    if width and widths:
+        flexible %= len(widths)
         widths = [size if index == flexible else min(size, widest) for index, size in enumerate(widths)]
         room = width - sum(size + 2 for index, size in enumerate(widths) if index != flexible) - 2
         widths[flexible] = min(widths[flexible], max(room, _NARROWEST))
+    return widths
+
+
+def _laid_out(row: Sequence[str], widths: Sequence[int], *, wrap: bool) -> str:
+    parts = [textwrap.wrap(cell, size) if wrap else [cell] for cell, size in zip(row, widths, strict=True)]
     lines = []
-    for row in rows:
-        parts = [textwrap.wrap(cell, size) if width else [cell] for cell, size in zip(row, widths, strict=True)]
-        for cells in zip_longest(*parts, fillvalue=""):
-            text = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
-            lines.append(f"  {text}".rstrip())
+    for cells in zip_longest(*parts, fillvalue=""):
+        text = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        lines.append(f"  {text}".rstrip())
     return "\n".join(lines)
 
 
-def settings_page(kind: type[Settings], chosen: Mapping[str, str]) -> tuple[str, str]:
+def settings_page(kind: "type[Settings]", chosen: Mapping[str, str]) -> tuple[str, str]:
     """Lay out the settings of a class: key, default and type in columns, the help text beneath.
 
     Args:
@@ -69,6 +77,8 @@ def settings_page(kind: type[Settings], chosen: Mapping[str, str]) -> tuple[str,
     Returns:
         The page, and a choice whose settings it does not show, such as ``optimizer=sgd``; empty if there is none.
     """
+    from ptft.config import describe  # brings pydantic, which the list of verbs can do without
+
     rows = describe(kind)
     chosen = {**{key: default for key, _, default, _ in rows}, **chosen}
     sections: dict[str, list[tuple[str, str, str, str]]] = {"": []}
@@ -88,17 +98,10 @@ def _is_chosen(member: str, chosen: Mapping[str, str]) -> bool:
 
 
 def _section(rows: list[tuple[str, str, str, str]], *, with_titles: bool = False) -> str:
-    heads = [row[:3] for row in rows]
     titles = [("SETTING", "DEFAULT", "TYPE")] if with_titles else []
-    blocks = _blocks([*titles, *heads])
-    texts = [textwrap.indent(textwrap.fill(row[3], page_width() - 6), "      ") for row in rows]
-    shown = [f"{block}\n{text}".rstrip() for block, text in zip(blocks[len(titles) :], texts, strict=True)]
-    return "\n".join([*blocks[: len(titles)], *shown])
-
-
-def _blocks(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Each row as text of its own, all aligned alike."""
-    # A first row as wide as the widest cells aligns the rows that are laid out one by one.
-    widest = tuple("x" * max(len(row[at]) for row in rows) for at in range(3))
-    lines = len(columns([widest], width=page_width()).splitlines())
-    return ["\n".join(columns([widest, row], width=page_width()).splitlines()[lines:]) for row in rows]
+    heads = [*titles, *(row[:3] for row in rows)]
+    widths = _widths(heads, page_width())
+    lines = [_laid_out(head, widths, wrap=True) for head in heads]
+    for index, (*_, text) in enumerate(rows, len(titles)):
+        lines[index] += "\n" + textwrap.indent(textwrap.fill(text, page_width() - 6), "      ") if text else ""
+    return "\n".join(lines)

@@ -47,16 +47,17 @@ def _corpora() -> list[Row]:
 
 
 FAMILIES: dict[str, Callable[[], list[Row]]] = {
-    "corpora": _corpora,
-    "objectives": lambda: members("objectives"),
-    "optimizers": _optimizers,
-    "presets": _presets,
-    "prompts": _prompts,
-    "recipes": recipe_rows,
-    "schedules": _schedules,
     "steps": lambda: members("steps"),
+    "objectives": lambda: members("objectives"),
+    "presets": _presets,
+    "schedules": _schedules,
     "tasks": _tasks,
+    "prompts": _prompts,
+    "corpora": _corpora,
+    "recipes": recipe_rows,
+    "optimizers": _optimizers,
 }
+"""Rows of each family; the optimizers come last, since reading them imports torch."""
 
 
 def rows_of(family: str) -> list[Row]:

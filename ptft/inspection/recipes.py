@@ -1,5 +1,7 @@
 """Where recipes lie, how one is found by name, and which verb it is for."""
 
+import re
+import textwrap
 from pathlib import Path
 
 from ptft.config.source import read_recipe
@@ -9,6 +11,9 @@ from ptft.inspection.members import PACKAGE, Row
 
 RECIPE_KEYS = ("verb",)
 """Keys of a recipe that are not settings: ``verb`` says which step the file is for."""
+
+_HEADING = re.compile(r"[a-z]+:")
+_LONGEST_GOAL = 120
 
 
 def recipe_folder() -> Path:
@@ -25,13 +30,20 @@ def packaged_recipes() -> dict[str, Path]:
 
 
 def recipe_rows() -> list[Row]:
-    """Name, first line of the header and file of each recipe that comes with ptft."""
-    return [(name, _header(path), path) for name, path in packaged_recipes().items()]
+    """Name, goal and file of each recipe that comes with ptft."""
+    return [(name, _goal(path), path) for name, path in packaged_recipes().items()]
 
 
-def _header(path: Path) -> str:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return next((line.lstrip("# ") for line in lines if line.startswith("#") and line.lstrip("# ")), "")
+def _goal(path: Path) -> str:
+    """The ``# goal:`` of a recipe's header, lines that go on with it included, cut to one line."""
+    goal: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or (goal and _HEADING.match(text)):
+            break
+        if goal or text.startswith("goal:"):
+            goal.append(text.removeprefix("goal:"))
+    return textwrap.shorten(" ".join(goal), _LONGEST_GOAL, placeholder=" ...")
 
 
 def find_recipe(name: str) -> Path:

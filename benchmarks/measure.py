@@ -1,0 +1,91 @@
+"""What every benchmark shares: its arguments, its table of figures and bars, and its result file."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """``--quick`` (at most five minutes, into ``results/quick``), ``--data DIR`` and ``--work DIR``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="a short measurement that leaves out what takes long")
+    parser.add_argument("--data", type=Path, default=None, help="folder with corpora/ and tasks/")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder for the runs")
+    return parser.parse_args()
+
+
+@dataclass
+class Table:
+    """Figures with their bars.
+
+    Attributes:
+        name: Of the benchmark.
+        quick: Whether this is the short form.
+        figures: Measured values by name.
+        left_out: What was not measured, and why.
+        missed: Names of figures that do not reach their bar.
+    """
+
+    name: str
+    quick: bool
+    figures: dict[str, float] = field(default_factory=dict)
+    details: dict[str, object] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    def add(self, name: str, value: float, at_least: float | None = None, at_most: float | None = None) -> None:
+        """Record a figure and print it beside its bar."""
+        self.figures[name] = value
+        bars = [f">={at_least:g}"] * (at_least is not None) + [f"<={at_most:g}"] * (at_most is not None)
+        is_met = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+        if not is_met:
+            self.missed.append(name)
+        print(f"{name} {value:.4f} {','.join(bars) or '-'} {'ok' if is_met else 'MISSED'}", flush=True)
+
+    def leave_out(self, what: str) -> None:
+        """Say what is not measured."""
+        self.left_out.append(what)
+        print(f"left out: {what}", flush=True)
+
+    def finish(self) -> None:
+        """Write the result file and end the process, with code 1 where a bar is missed."""
+        folder = HERE / "results" / ("quick" if self.quick else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {**self.figures, "missed": self.missed, "left_out": self.left_out, **self.details, **machine()}
+        (folder / f"{self.name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        sys.exit(1 if self.missed else 0)
+
+
+def machine() -> dict[str, object]:
+    """Processor, cores, versions and commit."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
+    changed = subprocess.run(["git", "status", "--porcelain", "ptft", "recipes"], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return {
+        "machine": {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), **{library: version(library) for library in _LIBRARIES}},
+        "commit": commit.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
+    }
+
+
+def ptft(*arguments: str) -> None:
+    """Run the command line; its errors end the benchmark."""
+    subprocess.run([sys.executable, "-m", "ptft", *arguments], check=True)
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the two middle ones."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
