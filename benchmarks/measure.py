@@ -69,9 +69,19 @@ class Table:
 def machine() -> dict[str, object]:
     """Processor, cores, versions and commit."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    changed = subprocess.run(["git", "status", "--porcelain", "ptft", "recipes"], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "ptft", "recipes"],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return {
         "machine": {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), **{library: version(library) for library in _LIBRARIES}},

@@ -1,25 +1,29 @@
 """Processes, devices and precision: the one file that knows Accelerate, behind a handful of methods."""
 
+import atexit
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from ptft.errors import DeviceError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Device = Literal["auto", "cpu", "cuda"]
+_PATIENCE = timedelta(hours=6)  # others wait while the main process compiles the corpus
 
 
 def has_native_bf16() -> bool:
     """Whether this machine multiplies bfloat16 matrices in hardware (CUDA from Ampere on; AVX512-BF16 or AMX)."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -42,6 +46,41 @@ def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp16"]:
     return precision
 
 
+@cache
+def _processes() -> PartialState:
+    """The processes that torchrun or accelerate launched side by side; without a launcher this one."""
+    if not _on_cpus():
+        options = {"timeout": _PATIENCE} if "LOCAL_RANK" in os.environ else {}
+        return _left_in_order(PartialState(**options))
+    return _left_in_order(PartialState(cpu=True, timeout=_PATIENCE))
+
+
+def _on_cpus() -> bool:
+    """Whether several processes share the work without a GPU: Accelerate joins them only if it is told."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+
+
+def _left_in_order(processes: PartialState) -> PartialState:
+    if processes.num_processes > 1:
+        atexit.register(processes.destroy_process_group)
+    return processes
+
+
+def num_processes() -> int:
+    """How many processes share the work."""
+    return int(_processes().num_processes)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and talks."""
+    return bool(_processes().is_main_process)
+
+
+def wait_for_all() -> None:
+    """Wait until all processes are here."""
+    _processes().wait_for_everyone()
+
+
 class Compute:
     """The processes of a run, its device and its precision.
 
@@ -59,8 +98,11 @@ class Compute:
     ) -> None:
         self.precision = resolve_precision(precision)
         mixed = "no" if self.precision == "fp32" else self.precision
+        _processes()
+        AcceleratorState._reset_state()  # it holds the precision of a run before this one in the same process
         try:
             self._accelerator = Accelerator(
+                cpu=_on_cpus(),
                 mixed_precision=mixed,
                 log_with=list(trackers) or None,
                 project_dir=folder,
@@ -68,7 +110,11 @@ class Compute:
                 step_scheduler_with_optimizer=False,
             )
         except (ValueError, ImportError) as error:
-            raise DeviceError(f"trackers={','.join(trackers)}: {error}") from None
+            raise DeviceError(
+                f"trackers={','.join(trackers)}: {error}; install the library or leave trackers out"
+            ) from None
+        if len(self._accelerator.log_with) < len(trackers):
+            raise DeviceError(f"trackers={','.join(trackers)}: a library is missing; install it, or leave it out")
         self.device: torch.device = self._accelerator.device
         self.num_processes: int = self._accelerator.num_processes
         self.rank: int = self._accelerator.process_index
@@ -78,6 +124,8 @@ class Compute:
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Place a module on the device and, with several processes, let its gradients be averaged over them."""
+        if self.num_processes == 1:  # Accelerate would keep every module of the process, and the loop has autocast
+            return module.to(self.device)
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
@@ -89,7 +137,7 @@ class Compute:
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``; the caller normalises, no division happens here."""
         scaler = self._accelerator.scaler
-        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        (loss if scaler is None else scaler.scale(loss)).backward()
 
     @property
     def scaler(self) -> Any:
@@ -98,8 +146,6 @@ class Compute:
 
     def no_sync(self, module: nn.Module, active: bool) -> AbstractContextManager[None]:
         """While ``active``, keep gradients local: all but the last micro-batch of a window."""
-        from contextlib import nullcontext
-
         context: AbstractContextManager[None] = self._accelerator.no_sync(module) if active else nullcontext()
         return context
 
@@ -114,9 +160,18 @@ class Compute:
         """The concatenation of every process's list, in rank order."""
         return list(gather_object(items)) if self.num_processes > 1 else items
 
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is set in any process."""
+        return flag if self.num_processes == 1 else bool(self.sum(torch.tensor(float(flag))).item())
+
     def wait(self) -> None:
         """Wait until all processes are here."""
-        self._accelerator.wait_for_everyone()
+        wait_for_all()
+
+    def main_first(self) -> AbstractContextManager[None]:
+        """A context that the main process goes through before the others do: they find what it wrote."""
+        context: AbstractContextManager[None] = self._accelerator.main_process_first()
+        return context
 
     def start_trackers(self, project: str, settings: dict[str, Any]) -> None:
         """Open the trackers with the run's flat settings."""
@@ -128,7 +183,8 @@ class Compute:
 
     def end(self) -> None:
         """Close the trackers."""
-        self._accelerator.end_training()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
 
 
 def limit_threads(num_threads: int) -> None:

@@ -53,11 +53,11 @@ class Family(Mapping[str, T], Generic[T]):
                 if not self._belongs(member, module.__name__):
                     continue
                 path = Path(inspect.getfile(module))
-                if member.name in found:
+                if member.name in found and found[member.name][0] is not member:  # one may import another's
                     raise RuntimeError(
                         f"two {self.noun} members are named {member.name!r}: {found[member.name][1]} and {path}"
                     )
-                found[member.name] = (cast("T", member), path)
+                found.setdefault(member.name, (cast("T", member), path))
         return dict(sorted(found.items()))
 
     def _belongs(self, member: object, module: str) -> bool:
@@ -84,6 +84,6 @@ class Family(Mapping[str, T], Generic[T]):
     def rows(self) -> list[tuple[str, str, Path]]:
         """Name, first line of the description and file of each member, for ``ptft list``."""
         return [
-            (name, (getattr(member, "summary", None) or inspect.getdoc(member) or "").splitlines()[0], path)
+            (name, (getattr(member, "summary", None) or inspect.getdoc(member) or "").partition("\n")[0], path)
             for name, (member, path) in self._members.items()
         ]

@@ -80,7 +80,11 @@ def resolve(recipe: Run) -> dict[str, Step]:
         for other in _needs(step):
             if other not in recipe.steps:
                 raise RecipeError(f"steps.{name}: there is no step {other!r}{nearest(other, recipe.steps)}")
-        values: dict[str, Any] = {"seed": recipe.seed, **_with_folders(given, recipe.out), "out": f"{recipe.out}/{name}"}
+        values: dict[str, Any] = {
+            "seed": recipe.seed,
+            **_with_folders(given, recipe.out),
+            "out": f"{recipe.out}/{name}",
+        }
         values.pop("name", None)
         steps[name] = load(type(step), base=values, base_origin=f"steps.{name}").settings
     return steps

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key = int | NDArray[Any]
+_Words = NDArray[np.uint64] | np.uint64  # numpy makes a scalar of what is computed from arrays without an axis
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(state: _Words) -> _Words:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
@@ -22,21 +23,21 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def bits(*keys: Key) -> NDArray[np.uint64]:
     """64 random bits for each combination of the broadcast ``keys`` (integers >= 0)."""
-    state = np.zeros((), np.uint64)
+    state: _Words = np.uint64(0)
     with np.errstate(over="ignore"):
         for key in keys:
             state = _mix(state * _GOLDEN + np.asarray(key).astype(np.uint64) + _GOLDEN)
-    return state
+    return np.asarray(state)
 
 
 def uniform(*keys: Key) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 53 random bits each, one for each combination of the broadcast ``keys``."""
-    return (bits(*keys) >> np.uint64(11)) * 2.0**-53
+    return np.asarray((bits(*keys) >> np.uint64(11)) * 2.0**-53)
 
 
 def integers(high: int, *keys: Key) -> NDArray[np.int64]:
     """Integers in [0, high), one for each combination of the broadcast ``keys``; the bias is below 2**-32."""
-    return ((bits(*keys) >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)).astype(np.int64)
+    return np.asarray((bits(*keys) >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)).astype(np.int64)
 
 
 def permuted(index: Key, size: int, *keys: Key) -> NDArray[np.int64]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ptft.compute import is_main, wait_for_all
 from ptft.config import load
 from ptft.display import Display, Silent
+from ptft.errors import UserError
 from ptft.report.page import write_report
 from ptft.steps import STEPS
-from ptft.steps.folder import begin, finish, standing
+from ptft.steps.folder import begin, finish, standing, undo
 from ptft.steps.step import Place, Step
 
 
@@ -19,24 +21,42 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     A finished run is only reported; an interrupted one goes on; a folder with another run's settings is refused.
 
     Raises:
-        UserError: A setting, a file or the folder is not as it must be; nothing has been written then.
+        UserError: A setting, a file or the folder is not as it must be; nothing is left behind then, unless training
+            had begun.
     """
     display = display or Silent()
     stand = standing(step)
+    wait_for_all()  # each process has looked before one of them writes
     if stand.is_finished:
         display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
         return read_result(stand.folder)
     step.check()
     if stand.is_continued:
         display.say(f"{stand.folder} was interrupted; going on")
-    begin(step, stand.folder)
-    result = step.work(Place(stand.folder, display))
-    finish(stand.folder, result.figures, result.records, result.lineage)
-    write_report(stand.folder)
+    if is_main():
+        begin(step, stand.folder)
+    wait_for_all()
+    try:
+        result = step.work(Place(stand.folder, display))
+    except UserError:
+        if is_main() and not stand.is_continued:
+            undo(stand.folder)
+        raise
+    if is_main():
+        finish(stand.folder, result.figures, result.records, result.lineage)
+        write_report(stand.folder)
+    wait_for_all()
     return read_result(stand.folder)
 
 
-def perform(verb: str, *, recipe: Path | None = None, overrides: Sequence[str] = (), display: Display | None = None, **settings: Any) -> dict[str, Any]:
+def perform(
+    verb: str,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    display: Display | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     """Do one step from Python: the verb's settings as keywords, dotted keys as nested mappings.
 
     Example:

@@ -106,6 +106,7 @@ class RichDisplay:
             TextColumn("{task.fields[figures]}", markup=False),
             console=self._console,
             speed_estimate_period=_SECONDS_OF_SPEED,
+            refresh_per_second=2,
         )
 
     def _line(self, track: _Track, what: str, done: int, total: int, figures: str) -> str:

@@ -9,9 +9,9 @@ import pydantic
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
+from ptft.config.source import FLOAT, INTEGER
 from ptft.errors import RecipeError
 from ptft.family import Family
-from ptft.config.source import FLOAT, INTEGER
 
 _TEXT_KINDS = (str, Path)
 _WORDS: dict[Any, tuple[str, str]] = {

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
-from ptft.family import nearest
 from ptft.config.kinds import Choice, bare, branches, child, choice_of, literals, settings_kind, words
 from ptft.config.source import KeyPath, Place
+from ptft.family import nearest
 
 _LONGEST_VALUE_SHOWN = 60
 

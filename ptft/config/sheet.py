@@ -8,8 +8,6 @@ from typing import Any, NoReturn, get_origin
 
 import pydantic
 
-from ptft.errors import RecipeError
-from ptft.family import nearest
 from ptft.config.kinds import (
     Settings,
     Slot,
@@ -24,6 +22,8 @@ from ptft.config.kinds import (
 )
 from ptft.config.problems import Reporter, dotted, known_keys, shown
 from ptft.config.source import KeyPath, Place
+from ptft.errors import RecipeError
+from ptft.family import nearest
 
 
 class Sheet:

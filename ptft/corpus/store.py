@@ -97,7 +97,11 @@ def open_store(folder: Path) -> TokenStore:
     Raises:
         DataError: A file is missing or has another size than when it was written.
     """
-    info = StoreInfo(**json.loads((folder / "store.json").read_text()))
+    try:
+        info = StoreInfo(**json.loads((folder / "store.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        path = folder / "store.json"
+        raise DataError(f"{path} is missing or damaged; delete {folder} to compile it again") from None
     dtypes = {"tokens": info.dtype, "sentence_ends": "int64", "document_ends": "int64"}
     lengths = {"tokens": info.tokens, "sentence_ends": info.sentences, "document_ends": info.documents}
     arrays = {}
@@ -153,7 +157,10 @@ def _write(
         raise DataError("the corpus is empty: no document gives a token; check the path and the text column")
     checksums = {name: digest.hexdigest() for name, digest in digests.items()}
     info = StoreInfo(key, dtype, num_documents, sentences, tokens, words, text_bytes, checksums)
-    (folder / "store.json").write_text(json.dumps(asdict(info), indent=1))
+    with (folder / "store.json").open("w") as file:
+        json.dump(asdict(info), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _batches(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:

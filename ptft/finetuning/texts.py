@@ -52,9 +52,7 @@ class EncodedTexts:
         return torch.tensor([rows[i] + [fill] * (width - len(rows[i])) for i in index])
 
 
-def encode_texts(
-    examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int
-) -> EncodedTexts:
+def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
     """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first."""
     pairs = any(second for _, second in examples)
     first = [a for a, _ in examples]
@@ -70,9 +68,7 @@ def encode_texts(
 class LabelledBatches(BatchSource):
     """Batches of labelled texts: each epoch is a new order, and one epoch follows the other without a seam."""
 
-    def __init__(
-        self, texts: EncodedTexts, labels: Int[ndarray, " texts"], rows_per_step: int, seed: int
-    ) -> None:
+    def __init__(self, texts: EncodedTexts, labels: Int[ndarray, " texts"], rows_per_step: int, seed: int) -> None:
         self._texts = texts
         self._labels = labels
         self._seed = seed

@@ -106,5 +106,7 @@ def run_folder_of(verb: str, arguments: Sequence[str]) -> Path:
     """
     names, overrides = read_arguments(verb, arguments)
     if overrides or not names:
-        raise RecipeError(f"{verb}: got {' '.join(arguments) or 'nothing'!r}; give the folder of a run, such as runs/x")
+        raise RecipeError(
+            f"{verb}: got {' '.join(map(repr, arguments)) or 'nothing'}; give the folder of a run, such as runs/x"
+        )
     return Path(names[0])

@@ -6,7 +6,7 @@ from typing import Any
 from ptft.errors import CheckpointError
 from ptft.report.folder import flat, read_object
 
-_NESTED = ("step", "parents", "versions")
+_APART = ("step", "parents", "versions")
 
 
 def lineage_tree(run: Path) -> list[str]:
@@ -27,14 +27,14 @@ def lineage_tree(run: Path) -> list[str]:
     return lines
 
 
-def _node(path: str, manifest: dict[str, Any]) -> list[str]:
-    step, versions, parents = (manifest.get(key) for key in _NESTED)
+def _node(path: str, manifest: dict[str, Any], above: tuple[str, ...] = ()) -> list[str]:
+    step, versions, parents = manifest.get("step"), manifest.get("versions"), manifest.get("parents")
     nodes = [
-        _node(str(parent.get("path", "?")), parent["manifest"] if isinstance(parent.get("manifest"), dict) else {})
+        _node(str(parent["path"]), _manifest_of(parent, (*above, path)), (*above, path))
         for parent in (parents if isinstance(parents, list) else [])
-        if isinstance(parent, dict)
+        if isinstance(parent, dict) and "path" in parent
     ]
-    facts = flat({key: value for key, value in manifest.items() if key not in _NESTED})
+    facts = [fact for fact in flat({key: manifest[key] for key in manifest if key not in _APART}) if fact[1]]
     if isinstance(versions, dict):
         facts.append(("versions", ", ".join(f"{library} {number}" for library, number in versions.items())))
     if not manifest:
@@ -45,3 +45,11 @@ def _node(path: str, manifest: dict[str, Any]) -> list[str]:
         first, rest = ("└─ ", "   ") if number == len(nodes) else ("├─ ", "│  ")
         lines += [first + node[0], *(rest + line for line in node[1:])]
     return lines
+
+
+def _manifest_of(parent: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
+    """The manifest that was kept of a parent, or else the one in its folder: a recipe's steps are only named."""
+    kept = parent.get("manifest")
+    if isinstance(kept, dict):
+        return kept
+    return {} if parent["path"] in above else read_object(Path(str(parent["path"])) / "manifest.json")

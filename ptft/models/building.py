@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError, RecipeError
@@ -88,7 +88,7 @@ def new_model(
     """
     torch.manual_seed(seed)
     model: PreTrainedModel = _AUTO[head].from_config(config)
-    embeddings = model.get_input_embeddings().weight
+    embeddings = cast("Tensor", model.get_input_embeddings().weight)
     if embedding_std:
         nn.init.normal_(embeddings, std=embedding_std)
     output = model.get_output_embeddings()
@@ -105,13 +105,14 @@ def read_config(name: str | Path) -> PretrainedConfig:
     """
     name = checkpoint_folder(name)
     try:
-        return AutoConfig.from_pretrained(str(name))
+        config: PretrainedConfig = AutoConfig.from_pretrained(str(name))
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise CheckpointError(
             f"{str(name)!r} holds no model that transformers can open ({reason}); give a folder with config.json and "
             "weights, or a Hub name"
         ) from None
+    return config
 
 
 def checkpoint_folder(name: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Text classifiers: the stock class where it has the pooling asked for, otherwise a stock backbone and a head of ours."""
+"""Text classifiers: the stock class where it has the pooling asked for, else a stock backbone and a head of ours."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,8 @@ class Classifier(nn.Module):
         hidden = self.model(**inputs).last_hidden_state
         mask = batch.get("attention_mask")
         present = torch.ones_like(batch["input_ids"]) if mask is None else mask
-        return self.head(self.dropout(pool(hidden, present, self.pooling)))
+        pooled: Tensor = self.head(self.dropout(pool(hidden, present, self.pooling)))
+        return pooled
 
 
 def pool(
@@ -110,7 +111,8 @@ def new_classifier(
             config.classifier_pooling = pooling
     kind: Literal["classification", "backbone"] = "classification" if stock else "backbone"
     if isinstance(model, PretrainedConfig):
-        body, missing = new_model(config, kind, seed, embedding_std=embedding_std), []
+        missing: list[str] = []
+        body = new_model(config, kind, seed, embedding_std=embedding_std)
     else:
         body, missing = open_model(model, kind, seed, config)
     dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
@@ -143,7 +145,9 @@ def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, 
     """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
     save_model(classifier.model, tokenizer, folder)
     if classifier.head is not None:
-        save_file({name: t.detach().cpu() for name, t in classifier.head.state_dict().items()}, folder / "head.safetensors")
+        save_file(
+            {name: t.detach().cpu() for name, t in classifier.head.state_dict().items()}, folder / "head.safetensors"
+        )
         facts = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
         (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
@@ -158,9 +162,11 @@ def open_classifier(name: str | Path) -> Classifier:
     if not (folder / "head.json").exists():
         config = read_config(folder if folder.exists() else name)
         if not any(n.endswith("ForSequenceClassification") for n in config.architectures or []):
-            raise CheckpointError(f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=...")
+            raise CheckpointError(
+                f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=..."
+            )
         model, _ = open_model(name, "classification", 0, config)
-        labels = [config.id2label[index] for index in range(config.num_labels)]
+        labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
         pooling = getattr(config, "classifier_pooling", None) or stock_poolings(config)[0]
         return Classifier(model, None, pooling, labels, 0.0)
     try:

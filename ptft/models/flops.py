@@ -31,7 +31,7 @@ def training_flops(model: PreTrainedModel, num_tokens: float, length: float, num
     matrices = sum(p.numel() for p in model.parameters() if p.ndim == 2 and id(p) not in skip)
     attention = 12 * config.num_hidden_layers * config.hidden_size * length
     head_size = head.numel() if head is not None else 0
-    return (6 * matrices + attention) * num_tokens + 6 * head_size * num_predictions
+    return float((6 * matrices + attention) * num_tokens + 6 * head_size * num_predictions)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -8,27 +8,29 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-Head = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+Head = Callable[[nn.Module], nn.Module]
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
-def _distilbert_head(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    return nn.Sequential(model.vocab_transform, model.activation, model.vocab_layer_norm, model.vocab_projector)  # type: ignore[arg-type]
+def _part(*names: str) -> Head:
+    """A head made of the model's own layers, one after the other, each found by its dotted name."""
 
+    def head(model: nn.Module) -> nn.Module:
+        layers = [model.get_submodule(name) for name in names]
+        return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
-def _output_embeddings(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    return model.get_output_embeddings()  # type: ignore[operator,no-any-return]
+    return head
 
 
 # Where an architecture keeps the layers between its last hidden state and the logits.
 _VOCABULARY_HEADS: Mapping[str, Head] = {
-    "bert": lambda model: model.cls.predictions,  # type: ignore[union-attr,return-value]
-    "roberta": lambda model: model.lm_head,  # type: ignore[return-value]
-    "xlm-roberta": lambda model: model.lm_head,  # type: ignore[return-value]
-    "camembert": lambda model: model.lm_head,  # type: ignore[return-value]
-    "modernbert": lambda model: nn.Sequential(model.head, model.decoder),  # type: ignore[arg-type]
-    "distilbert": _distilbert_head,
-    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3"), _output_embeddings),
+    "bert": _part("cls.predictions"),
+    "roberta": _part("lm_head"),
+    "xlm-roberta": _part("lm_head"),
+    "camembert": _part("lm_head"),
+    "modernbert": _part("head", "decoder"),
+    "distilbert": _part("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3"), _part("lm_head")),
 }
 
 
@@ -61,7 +63,8 @@ class Forward:
         if self._dense is not None:
             return self._dense.flatten(0, 1)[positions]
         head = cast("Head", self._head)(self.model)
-        return head(self.hidden.flatten(0, 1)[positions])
+        logits: Tensor = head(self.hidden.flatten(0, 1)[positions])
+        return logits
 
 
 def has_sparse_head(model: PreTrainedModel) -> bool:

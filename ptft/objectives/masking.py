@@ -50,7 +50,9 @@ def mask_tokens(
     """
     ids, lengths = rows.ids, rows.lengths
     column = np.arange(ids.shape[1])
-    open_to_choice: Bool[ndarray, "rows seq"] = rows.present() & (~vocabulary.special[ids] | (ids == vocabulary.unknown))
+    open_to_choice: Bool[ndarray, "rows seq"] = rows.present() & (
+        ~vocabulary.special[ids] | (ids == vocabulary.unknown)
+    )
     wanted = np.maximum(1, np.round(lengths * mask_ratio).astype(np.int64))
     if max_predictions:
         wanted = np.minimum(wanted, max_predictions)

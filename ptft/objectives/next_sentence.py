@@ -54,9 +54,9 @@ class NextSentence(Objective):
     def _logits(self, forward: Forward) -> Float[Tensor, "rows 2"]:
         if forward.pooled is None or not hasattr(forward.model, "cls"):
             raise CheckpointError(
-                f"next_sentence needs BERT's pooled output, which {type(forward.model).__name__} lacks; use a bert preset"
+                f"next_sentence needs BERT's pooled output, which {type(forward.model).__name__} lacks; use a BERT"
             )
-        logits: Tensor = forward.model.cls.seq_relationship(forward.pooled)
+        logits: Tensor = forward.model.get_submodule("cls.seq_relationship")(forward.pooled)
         return logits
 
     def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:

@@ -4,6 +4,7 @@ The rules draw from a generator that is passed in: ``random.Random`` reproduces 
 a counter-based stream makes them a pure function of (seed, epoch, document).
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
@@ -19,7 +20,7 @@ from ptft.corpus.store import TokenStore
 from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple, rows_to_plan
 
 _ROWS_PER_BLOCK = 16384
-_STEPS_PER_BLOCK = 128
+_STEPS_PER_BLOCK = 256  # blocks have at least three quarters of it, so that whole steps leave over half a percent
 _MARGIN = 0.004  # plan so many more rows than a block uses: their number varies with the draws
 
 
@@ -158,7 +159,8 @@ class PairRule(Protocol):
         short_ratio: float,
         generator: Generator,
         /,
-    ) -> Iterator[Pair]: ...
+    ) -> Iterator[Pair]:
+        """The pairs of one document."""
 
 
 class PairSampler(Sampler):
@@ -210,11 +212,11 @@ class PairSampler(Sampler):
         lengths = np.diff(self._store.document_bounds())[order]
         return order, np.concatenate(([0], np.cumsum(lengths)))
 
-    def _pass_over(self, epoch: int, block: int, turn: int) -> list[Pair]:
+    def _pass_over(self, epoch: int, block: int, turn: int) -> Int[ndarray, "pairs 5"]:
         order, cumulative = self._walk(epoch)
         total = int(cumulative[-1])
         begin, end = (total * i // self.blocks_per_epoch for i in (block, block + 1))
-        pairs: list[Pair] = []
+        flat = array("q")  # as a list, the pairs of a large block would need gigabytes
         for place in range(int(np.searchsorted(cumulative, begin, "right")) - 1, len(order)):
             if cumulative[place] >= end:
                 break
@@ -226,20 +228,21 @@ class PairSampler(Sampler):
             part = bounds[first : stop + 1]
             if len(part) > 1:
                 stream = rng.Stream(self._seed, epoch, turn, document, first)
-                pairs += self._rule(
-                    self._sentences, document, part, self._max_tokens, self._short_ratio, stream
-                )
-        return pairs
+                for pair in self._rule(self._sentences, document, part, self._max_tokens, self._short_ratio, stream):
+                    flat.extend(pair)
+        return np.array(flat, np.int64).reshape(-1, 5)
 
-    def _make_plan(self, epoch: int, block: int) -> NDArray[np.int64]:
-        pairs: list[Pair] = []
-        turn = 0
-        while len(pairs) < self.rows_per_block:  # rarely more than one pass, except over tiny corpora
-            pairs += self._pass_over(epoch, block, turn)
-            turn += 1
-        plan = np.array(pairs, np.int64)
-        kept = rng.permuted(np.arange(len(plan)), len(plan), self._seed, epoch, block, 1)[: self.rows_per_block]
-        return plan[kept]
+    def _make_plan(self, epoch: int, block: int) -> Int[ndarray, "rows 5"]:
+        passes: list[NDArray[np.int64]] = []
+        missing = self.rows_per_block
+        while missing > 0:  # what one pass lacks is drawn from a further one: no row of the first is lost to it
+            pairs = self._pass_over(epoch, block, len(passes))
+            order = rng.permuted(np.arange(len(pairs)), len(pairs), self._seed, epoch, block, len(passes))
+            passes.append(pairs[order[:missing]])
+            missing -= len(pairs)
+        plan = np.concatenate(passes)
+        order = rng.permuted(np.arange(len(plan)), len(plan), self._seed, epoch, block, len(passes))
+        return plan[order]
 
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows of a block, special tokens and token types in place."""

@@ -27,9 +27,7 @@ class OptimizerSettings(Settings, ABC):
         """The torch optimizers for parameter groups that each carry ``params``, ``lr`` and ``weight_decay``."""
 
 
-def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float
-) -> list[Group]:
+def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float) -> list[Group]:
     """Two groups: matrices with weight decay; biases and norms (one dimension) without, as the BERT code does."""
     parameters = [p for _, p in named if p.requires_grad]
     groups = [
@@ -68,7 +66,7 @@ class Optimizers:
         return float(next(self._groups())["lr"])
 
     def clip(self, max_norm: float) -> Tensor:
-        """Scale the gradients down to a global norm of at most ``max_norm`` (0: leave them); returns the norm before."""
+        """Scale the gradients down to a global norm of at most ``max_norm`` (0: as they are); returns the norm before."""
         if self._scaler is not None:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)

@@ -1,9 +1,11 @@
 """The step ``curve``: what pretraining buys at each number of labels, beside training from scratch."""
 
+import json
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from transformers import PreTrainedTokenizerBase
 
 from ptft.compute import Compute, limit_threads
 from ptft.config import load, plain
@@ -15,8 +17,11 @@ from ptft.tasks.metrics import mean_interval, paired_interval
 from ptft.tasks.table import subset
 from ptft.tasks.task import TaskData
 from ptft.tokenization import tokenizer_hash
+from ptft.training.logbook import read_log
 
 Method = Literal["pretrained", "scratch"]
+Count = int | Literal["all"]
+Record = dict[str, Any]
 
 
 class Curve(FinetuneSettings):
@@ -47,43 +52,24 @@ class Curve(FinetuneSettings):
         seed_list(self.seeds, self.seed)
 
     def work(self, place: Place) -> Result:
-        """Every cell; figures are means over seeds."""
+        """Every cell that is not done yet; figures are means over seeds."""
         limit_threads(self.threads)
         compute = Compute(self.precision, (), place.folder)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)
         tokenizer = self.open_tokenizer(data)
-        everything = Encoded.of(data, tokenizer, self.length)
+        cells = _Cells(self, Encoded.of(data, tokenizer, self.length), tokenizer, compute, place)
         seeds = seed_list(self.seeds, self.seed)
-        records: list[dict[str, Any]] = []
-        cells = [(method, count) for count in self.labels for method in self.methods]
-        for number, (method, count) in enumerate(cells):
-            cell = self._cell_settings(method)
-            num_rows = len(data.train) if count == "all" else count
-
-            def run(seed: int, lr: float, method: str = method, count: int | Literal["all"] = count,
-                    cell: FinetuneSettings = cell) -> tuple[float, list[dict[str, Any]]]:  # fmt: skip
-                some = _part(data, count, seed)
-                classifier, _, _ = train_one(
-                    cell, everything.with_train(some), tokenizer, seed, compute, place.display, lr=lr,
-                    what=f"{method}, {count} labels, seed {seed}",
-                )  # fmt: skip
-                valid, _ = score(classifier, data.valid, everything.valid, compute)
-                facts = {"task": data.name, "method": method, "labels": len(some.train), "seed": seed, "lr": lr}
-                facts["valid_accuracy"] = valid["accuracy"]
-                rows = []
-                for test, texts in everything.tests.items():
-                    figures, _ = score(classifier, data.tests[test], texts, compute)
-                    rows.append({**facts, "test": test, "value": figures["accuracy"], **figures})
-                return valid["accuracy"], rows
-
-            first = {lr: run(seeds[0], lr) for lr in self.lr}
-            chosen = max(first, key=lambda lr: first[lr][0])
-            found = [*first[chosen][1], *(row for seed in seeds[1:] for row in run(seed, chosen)[1])]
+        pairs = [(method, count) for count in self.labels for method in self.methods]
+        records: list[Record] = []
+        for number, (method, count) in enumerate(pairs):
+            first = {lr: cells.rows(method, count, seeds[0], lr) for lr in self.lr}
+            chosen = max(first, key=lambda lr: first[lr][0]["valid_accuracy"])
+            found = [*first[chosen], *(row for seed in seeds[1:] for row in cells.rows(method, count, seed, chosen))]
             records += found
             mean = float(np.mean([row["value"] for row in found if row["test"] == found[0]["test"]]))
-            place.display.progress("cells", number + 1, len(cells), {"labels": num_rows, "accuracy": mean})
+            place.display.progress("cells", number + 1, len(pairs), {"labels": found[0]["labels"], "accuracy": mean})
         lineage = {
             "step": self.name,
             "task": {"name": data.name, "labels": list(data.labels), "train_rows": len(data.train)},
@@ -93,17 +79,61 @@ class Curve(FinetuneSettings):
         }
         return Result(_figures(records, self.methods), records, lineage)
 
-    def _cell_settings(self, method: Method) -> FinetuneSettings:
-        values = {k: v for k, v in plain(self).items() if k in Finetune.model_fields and k not in ("labels", "seeds", "lr")}
+    def cell_settings(self, method: Method) -> FinetuneSettings:
+        """The settings of one fine-tuning."""
+        values = {
+            k: v for k, v in plain(self).items() if k in Finetune.model_fields and k not in ("labels", "seeds", "lr")
+        }
         values["init"] = method
         return load(Finetune, base=values, base_origin="curve").settings
 
 
-def _part(data: TaskData, count: int | Literal["all"], seed: int) -> TaskData:
+@dataclass(frozen=True)
+class _Cells:
+    """The fine-tunings of a curve; each is written down when it is done, and an interrupted curve goes on behind it."""
+
+    settings: Curve
+    encoded: Encoded
+    tokenizer: PreTrainedTokenizerBase
+    compute: Compute
+    place: Place
+
+    def rows(self, method: Method, count: Count, seed: int, lr: float) -> list[Record]:
+        """One record a test set."""
+        log = self.place.folder / "cells.jsonl"
+        key = {"method": method, "labels": count, "seed": seed, "lr": lr}
+        for line in read_log(log):
+            if line["cell"] == key:
+                rows: list[Record] = line["records"]
+                return rows
+        rows = self._measure(method, count, seed, lr)
+        if self.compute.is_main:
+            with log.open("a") as file:
+                file.write(json.dumps({"cell": key, "records": rows}, ensure_ascii=False) + "\n")
+        return rows
+
+    def _measure(self, method: Method, count: Count, seed: int, lr: float) -> list[Record]:
+        data = self.encoded.data
+        some = _part(data, count, seed)
+        classifier, _, _ = train_one(
+            self.settings.cell_settings(method), self.encoded.with_train(some), self.tokenizer, seed, self.compute,
+            self.place.display, lr=lr, what=f"{method}, {count} labels, seed {seed}",
+        )  # fmt: skip
+        valid, _ = score(classifier, data.valid, self.encoded.valid, self.compute)
+        facts = {"task": data.name, "method": method, "labels": len(some.train), "seed": seed, "lr": lr}
+        facts["valid_accuracy"] = valid["accuracy"]
+        rows = []
+        for test, texts in self.encoded.tests.items():
+            figures, _ = score(classifier, data.tests[test], texts, self.compute)
+            rows.append({**facts, "test": test, "value": figures["accuracy"], **figures})
+        return rows
+
+
+def _part(data: TaskData, count: Count, seed: int) -> TaskData:
     return data if count == "all" else subset(data, count, seed)
 
 
-def _figures(records: list[dict[str, Any]], methods: tuple[Method, ...]) -> dict[str, float]:
+def _figures(records: list[Record], methods: tuple[Method, ...]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for test in dict.fromkeys(record["test"] for record in records):
         for labels in dict.fromkeys(record["labels"] for record in records):

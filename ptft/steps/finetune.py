@@ -101,7 +101,9 @@ class FinetuneSettings(TrainingStep):
         config = read_config(self.model) if self.model else None
         positions = max_positions(config) if config else PRESETS[self.preset].positions
         if self.length > positions:
-            raise RecipeError(f"length: {self.length} tokens are more than the model's {positions} positions; give at most that")
+            raise RecipeError(
+                f"length: {self.length} tokens are more than the model's {positions} positions; give at most that"
+            )
         if self.tokenizer or self.model:
             tokenizer = load_tokenizer(tokenizer_folder(self.tokenizer or self.model))
             if config is not None and self.init == "pretrained":
@@ -117,11 +119,15 @@ class FinetuneSettings(TrainingStep):
         if name:
             return load_tokenizer(tokenizer_folder(name))
         preset = PRESETS[self.preset]
-        settings = TokenizerSettings(kind="bpe" if preset.kind == "decoder" else "wordpiece", vocab_size=self.vocab_size)
+        settings = TokenizerSettings(
+            kind="bpe" if preset.kind == "decoder" else "wordpiece", vocab_size=self.vocab_size
+        )
         texts = (part for example in data.train for part in (example.text, example.text_b) if part)
         return train_tokenizer(texts, settings, model_max_length=preset.positions)
 
-    def classifier(self, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], seed: int) -> tuple[Classifier, list[str]]:
+    def classifier(
+        self, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], seed: int
+    ) -> tuple[Classifier, list[str]]:
         """The model with a new head; with its missing weights' names."""
         config: PretrainedConfig
         if self.preset:
@@ -135,7 +141,9 @@ class FinetuneSettings(TrainingStep):
             config.pad_token_id = tokenizer.pad_token_id
         pooling: Pooling = default_pooling(config) if self.pooling == "auto" else self.pooling
         if pooling == "cls" and is_decoder_config(config):
-            raise CheckpointError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
+            raise CheckpointError(
+                "pooling: a decoder's first token has seen nothing of the text; use last, mean or max"
+            )
         weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
         source = self.model if self.init == "pretrained" else config
         return new_classifier(source, labels, pooling, weights_seed, embedding_std=self.embedding_std)
@@ -177,7 +185,11 @@ class Encoded:
         ids = [place[id(row)] for row in data.train]
         segments = self.train.segments
         train = EncodedTexts(
-            [self.train.ids[i] for i in ids], segments and [segments[i] for i in ids], 0, self.train.pad, self.train.length
+            [self.train.ids[i] for i in ids],
+            segments and [segments[i] for i in ids],
+            0,
+            self.train.pad,
+            self.train.length,
         )
         return Encoded(data, train, self.valid, self.tests)
 
@@ -249,7 +261,6 @@ class Finetune(FinetuneSettings):
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
         compute = Compute(self.precision, self.trackers, place.folder)
-        self.check_batch(compute)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

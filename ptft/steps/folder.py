@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from ptft.config import differences, dump, load
 from ptft.errors import RecipeError
 from ptft.steps.step import RUNTIME_KEYS, Step
 
+_PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
 _LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
 
@@ -44,7 +46,7 @@ def standing(step: Step) -> Standing:
     if recipe.exists():
         _refuse_other_settings(step, recipe)
         return Standing(folder, (folder / "result.json").exists(), True)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if folder.is_file() or (folder.is_dir() and any(path.name != _PARTIAL_RECIPE for path in folder.iterdir())):
         raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -95,6 +97,12 @@ def begin(step: Step, folder: Path) -> None:
     write_text(folder / "recipe.yaml", dump(step))
 
 
+def undo(folder: Path) -> None:
+    """Take back :func:`begin` after a mistake that only the work could find, unless training has begun."""
+    if not (folder / "metrics.jsonl").exists():
+        shutil.rmtree(folder)
+
+
 def finish(folder: Path, figures: Mapping[str, float], records: list[dict[str, Any]], lineage: dict[str, Any]) -> None:
     """Write ``manifest.json`` and, last of all, ``result.json``."""
     write_text(folder / "manifest.json", json.dumps({**environment(), **lineage}, indent=1, ensure_ascii=False))
@@ -121,7 +129,7 @@ def environment() -> dict[str, Any]:
 
 
 def parent(name: str) -> dict[str, Any]:
-    """What a result's lineage says of a model or tokenizer it was made from: its path and its own manifest's lineage."""
+    """What a lineage says of a model or tokenizer that a result was made from: its path and its own manifest."""
     folder = Path(name)
     for candidate in (folder / "manifest.json", folder.parent / "manifest.json"):
         if candidate.exists():

@@ -26,7 +26,14 @@ from ptft.steps.compiled import How, compiled
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
-from ptft.tokenization import TokenizerSettings, check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash, train_tokenizer
+from ptft.tokenization import (
+    TokenizerSettings,
+    check_pair,
+    load_tokenizer,
+    tokenizer_folder,
+    tokenizer_hash,
+    train_tokenizer,
+)
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Plan, Totals, fit
@@ -82,13 +89,17 @@ class Pretrain(TrainingStep):
         if not names or len(set(names)) < len(names):
             raise RecipeError(f"objective: name at least one, each once, got {names}")
         if len(kinds) > 1:
-            raise RecipeError(f"objective: {' and '.join(names)} cannot be trained together; they need different models")
+            raise RecipeError(
+                f"objective: {' and '.join(names)} cannot be trained together; they need different models"
+            )
         if sum(objective.makes_pairs for objective in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
         if self.preset:
             preset = PRESETS[self.preset]
             if preset.kind != self.objective[0].kind:
-                raise RecipeError(f"preset: {self.preset!r} is a {preset.kind}, but {names[0]} trains a {self.objective[0].kind}")
+                raise RecipeError(
+                    f"preset: {self.preset!r} is a {preset.kind}, but {names[0]} trains a {self.objective[0].kind}"
+                )
             longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
             self._check_length(int(longest))
         if bool(self.preset) == bool(self.model):
@@ -105,7 +116,9 @@ class Pretrain(TrainingStep):
 
     def _check_length(self, positions: int) -> None:
         if self.length > positions:
-            raise RecipeError(f"length: {self.length} tokens are more than the model's {positions} positions; give at most that")
+            raise RecipeError(
+                f"length: {self.length} tokens are more than the model's {positions} positions; give at most that"
+            )
 
     @property
     def head(self) -> Head:
@@ -118,14 +131,17 @@ class Pretrain(TrainingStep):
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
         compute = Compute(self.precision, self.trackers, place.folder)
-        self.check_batch(compute)
-        tokenizer = self._tokenizer(place)
+        with compute.main_first():
+            tokenizer = self._tokenizer(place)
         model, new_weights = self._model(tokenizer)
         if new_weights:
             place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")
         if not has_sparse_head(model):
-            place.display.say(f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it")
-        data = self._data(tokenizer, place)
+            place.display.say(
+                f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it"
+            )
+        with compute.main_first():
+            data = self._data(tokenizer, place)
         module = PretrainingModule(model, self.objective)
         module.to(compute.device)
         optimizers = self.optimizers(module, compute, self.lr)
@@ -159,7 +175,8 @@ class Pretrain(TrainingStep):
             compute.start_trackers("ptft", plain(self))
         totals = fit(
             module, module.weights, data.train, optimizers, self.schedule, compute, plan, place.display,
-            folder=place.folder, flops_per_slot=flops, peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
+            folder=place.folder, flops_per_slot=flops,
+            peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
             milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
             what="pretraining",
         )  # fmt: skip
@@ -170,7 +187,12 @@ class Pretrain(TrainingStep):
         return self._result(data, tokenizer, totals, figures, model)
 
     def _result(
-        self, data: "_Data", tokenizer: PreTrainedTokenizerBase, totals: Totals, figures: dict[str, float], model: PreTrainedModel
+        self,
+        data: "_Data",
+        tokenizer: PreTrainedTokenizerBase,
+        totals: Totals,
+        figures: dict[str, float],
+        model: PreTrainedModel,
     ) -> Result:
         words = totals.num_tokens * data.store.info.words / data.store.info.tokens
         seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
@@ -203,7 +225,9 @@ class Pretrain(TrainingStep):
         )
         lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
         tokenizer = train_tokenizer(lines, settings, model_max_length=PRESETS[self.preset].positions)
-        tokenizer.save_pretrained(kept)
+        partial = place.folder / ".tokenizer.partial"
+        tokenizer.save_pretrained(partial)
+        partial.rename(kept)
         return tokenizer
 
     def _model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
@@ -229,7 +253,9 @@ class Pretrain(TrainingStep):
         train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
         valid, valid_steps = None, 0
         if self.valid or self.corpus.valid_ratio:
-            settings = CorpusSettings(path=self.valid, text=self.corpus.text, valid_ratio=0) if self.valid else self.corpus
+            settings = (
+                CorpusSettings(path=self.valid, text=self.corpus.text, valid_ratio=0) if self.valid else self.corpus
+            )
             rows = min(64, self.evaluation_rows)
             try:
                 held_out, _ = compiled(settings, "train" if self.valid else "valid", tokenizer, how)
@@ -261,4 +287,3 @@ class _Data:
 def _counts(store: TokenStore) -> dict[str, int]:
     info = store.info
     return {"documents": info.documents, "sentences": info.sentences, "tokens": info.tokens, "words": info.words}
-

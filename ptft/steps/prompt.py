@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from ptft.compute import limit_threads
+from ptft.compute import is_main, limit_threads
 from ptft.errors import RecipeError
 from ptft.models.building import open_model, read_config
 from ptft.models.classifier import is_decoder_config
@@ -61,7 +62,7 @@ class Prompt(Step):
         check_pair(load_tokenizer(tokenizer_folder(self.model)), config)
         if not is_decoder_config(config):
             raise RecipeError(
-                f"model: {self.model!r} is no causal language model ({config.model_type}); zero- and few-shot prompting "
+                f"model: {self.model!r} is no causal language model ({config.model_type}); prompting "
                 "needs a decoder, pretrained with objective=causal_lm"
             )
         for task, _ in self._tasks():
@@ -76,9 +77,11 @@ class Prompt(Step):
         return [(PROMPT_TASKS[name](), []) if name in PROMPT_TASKS else self._read(name) for name in self.data]
 
     def _read(self, name: str) -> tuple[TaskData, list[str]]:
-        columns = {"text": self.text, "text_a": self.text_a, "text_b": self.text_b, "label": self.label}
+        columns: dict[str, Any] = {"text": self.text, "text_a": self.text_a, "text_b": self.text_b, "label": self.label}
         if self.shots and name in TASKS:
-            raise RecipeError(f"shots: the task {name!r} brings its own examples; leave shots out, or name a table as data")
+            raise RecipeError(
+                f"shots: the task {name!r} brings its own examples; leave shots out, or name a table as data"
+            )
         if self.shots:
             data, notes = read_task(self.shots, test=name, **columns)
         else:
@@ -105,13 +108,14 @@ class Prompt(Step):
             template = self._template(task) if isinstance(task, TaskData) else None
             result = evaluate_prompts(
                 model, tokenizer, task, k=self.k, seeds=seeds, template=template, limit=self.limit,
-                progress=lambda done, total, name=task.name: place.display.progress(f"prompting, {name}", done, total),
+                progress=partial(place.display.progress, f"prompting, {task.name}"),
             )  # fmt: skip
             figures |= result.figures
             records += result.records
             documents += result.documents
         lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
-        write_text(place.folder / "documents.jsonl", lines)
+        if is_main():
+            write_text(place.folder / "documents.jsonl", lines)
         lineage = {
             "step": self.name,
             "tokenizer": {"hash": tokenizer_hash(tokenizer)},

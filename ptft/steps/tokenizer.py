@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ptft.compute import is_main
 from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
 from ptft.steps.step import Place, Result, Step
 from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
@@ -38,7 +39,8 @@ class Tokenizer(Step):
         )
         lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
         tokenizer = train_tokenizer(lines, settings, model_max_length=self.model_max_length)
-        tokenizer.save_pretrained(place.folder / "model")
+        if is_main():
+            tokenizer.save_pretrained(place.folder / "model")
         held_out = [sentence for document in documents(self.corpus, "valid", self.seed) for sentence in document]
         figures = {"vocabulary": float(len(tokenizer)), **text_figures(tokenizer, held_out[:20000])}
         content = fingerprint(self.corpus, "train", self.seed)

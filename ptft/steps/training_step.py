@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from ptft.compute import Compute, resolve_precision
+from ptft.compute import Compute, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.errors import RecipeError
-from ptft.optim.optimizer import OptimizerSettings, Optimizers, parameter_groups
+from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
 from ptft.optim.schedule import Schedule
@@ -43,20 +43,18 @@ class TrainingStep(Step):
     """How many checkpoints stay."""
 
     def check_training(self) -> None:
-        """Refuse a budget, a precision or a batch that cannot be."""
-        Budget.parse(self.budget)
-        resolve_precision(self.precision)
-
-    def check_batch(self, compute: Compute) -> None:
-        """Refuse a batch that does not divide among processes and micro-batches.
+        """Refuse a budget, a precision, or a batch that does not divide among processes and micro-batches.
 
         Raises:
-            RecipeError: It does not.
+            RecipeError: One of them cannot be.
+            DeviceError: The device lacks the precision.
         """
-        parts = self.accumulate * compute.num_processes
+        Budget.parse(self.budget)
+        resolve_precision(self.precision)
+        parts = self.accumulate * num_processes()
         if self.rows_per_step % parts:
             raise RecipeError(
-                f"rows_per_step: {self.rows_per_step} rows cannot be shared equally by {compute.num_processes} "
+                f"rows_per_step: {self.rows_per_step} rows cannot be shared equally by {num_processes()} "
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
             )
 

@@ -91,7 +91,7 @@ def _train_bpe(texts: Iterable[str], settings: TokenizerSettings, model_max_leng
     merges = [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
     return GPT2Tokenizer(
         vocab=tokenizer.get_vocab(),
-        merges=merges,
+        merges=merges,  # type: ignore[arg-type]  # annotated as text, used as pairs
         unk_token=END_OF_TEXT,
         bos_token=END_OF_TEXT,
         eos_token=END_OF_TEXT,

@@ -9,6 +9,7 @@ from ptft.errors import RecipeError
 Unit = Literal["steps", "tokens", "words", "epochs"]
 _UNITS = "steps, tokens, words or epochs"
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
+_MOST = 1e15
 _FORM = re.compile(r"(?P<number>\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(?P<factor>[kMB]?)\s*(?P<unit>[a-z]+)")
 
 
@@ -38,8 +39,8 @@ class Budget:
                 f"budget: {text!r} is no amount of training; give a number of {_UNITS}, such as 5000steps or 3epochs"
             )
         amount = float(match["number"]) * _FACTORS[match["factor"]]
-        if amount <= 0:
-            raise RecipeError(f"budget: must be more than nothing, got {text!r}")
+        if not 0 < amount <= _MOST:
+            raise RecipeError(f"budget: must be more than nothing and at most {_MOST:g} {unit}, got {text!r}")
         return Budget(amount, unit)  # type: ignore[arg-type]
 
     def steps(self, *, steps_per_epoch: int, tokens_per_step: float, words_per_token: float) -> int:

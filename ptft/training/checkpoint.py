@@ -18,7 +18,9 @@ from ptft.optim.optimizer import Optimizers
 _STATE = "state.json"
 
 
-def save_checkpoint(folder: Path, module: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], keep: int) -> Path:
+def save_checkpoint(
+    folder: Path, module: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], keep: int
+) -> Path:
     """Write ``step-XXXXXXXX`` below ``folder`` and delete all but the newest ``keep``.
 
     Args:
@@ -54,7 +56,9 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizers: Optimizers, sta
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(f"cannot write the checkpoint {target}: {error}; older checkpoints are intact") from error
-    for old in complete_checkpoints(folder)[:-keep]:
+    complete = complete_checkpoints(folder)
+    later = [path for path in complete if path > target]  # damaged, or the run would have gone on from it
+    for old in [*later, *[path for path in complete if path <= target][:-keep]]:
         shutil.rmtree(old)
     return target
 

@@ -33,8 +33,9 @@ def evaluate(
     was_training = module.training
     module.eval()
     with torch.inference_mode(), compute.autocast():
-        for step in range(compute.rank, steps, compute.num_processes):
-            batch = source.batch(step, 0, source.rows_per_step)
+        for step in range(compute.rank, max(steps, compute.num_processes), compute.num_processes):
+            share = float(step < steps)  # a process without a batch of its own adds zeros
+            batch = source.batch(min(step, steps - 1), 0, source.rows_per_step)
             tensors = {name: tensor.to(compute.device) for name, tensor in batch.tensors.items()}
             forward = Forward(module.model, tensors)
             for objective in objectives:
@@ -42,7 +43,7 @@ def evaluate(
                 values["count"] = batch.counts[objective.name]
                 own = sums[objective.name]
                 for name, value in values.items():
-                    own[name] = own.get(name, 0.0) + value
+                    own[name] = own.get(name, 0.0) + share * value
     module.train(was_training)
     figures: dict[str, float] = {}
     for objective in objectives:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class Logbook:
@@ -15,7 +16,9 @@ class Logbook:
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [line for line in read_log(path) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)
         self._path = path
 
     def write(self, line: Mapping[str, float]) -> None:
@@ -24,7 +27,7 @@ class Logbook:
             file.write(json.dumps(line) + "\n")
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a log; a torn last line, which a killed run can leave, is dropped."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:

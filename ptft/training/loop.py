@@ -89,9 +89,7 @@ def train(
         clock = time.perf_counter()
 
 
-def _totals(
-    batches: list[Batch], names: Iterable[str], compute: Compute
-) -> tuple[dict[str, float], int, int]:
+def _totals(batches: list[Batch], names: Iterable[str], compute: Compute) -> tuple[dict[str, float], int, int]:
     own = [float(sum(batch.counts.get(name, 0) for batch in batches)) for name in names]
     own += [float(sum(batch.num_tokens for batch in batches)), float(sum(batch.num_slots for batch in batches))]
     *counts, num_tokens, num_slots = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()

@@ -106,7 +106,7 @@ def fit(
             display.say(f"continuing after step {totals.step}")
     logbook = Logbook(folder / "metrics.jsonl", totals.step) if folder is not None and compute.is_main else None
     wrapped = compute.wrap(module)
-    rows = source.rows_per_step // (plan.accumulate * compute.num_processes)
+    rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
     shares = source.shares(rows, compute.num_processes, compute.rank)
     feed = Feed(source, shares, compute.device, totals.step, plan.steps)
     module.train()
@@ -147,7 +147,7 @@ def fit(
                 display.progress(what, report.step, plan.steps, line)
             if _is_due(report.step, plan.checkpoint_every_steps) and not is_last:
                 save()
-            if request.asked:
+            if compute.any(request.asked):  # all processes stop after the same step
                 save()
                 raise Interrupted(f"stopped after step {report.step} of {plan.steps}")
     return totals
@@ -160,7 +160,9 @@ def _is_due(step: int, every: int) -> bool:
 class _Meter:
     """Sums up the steps since the last logged one."""
 
-    def __init__(self, weights: Mapping[str, float], compute: Compute, flops_per_slot: float, peak_flops: float) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], compute: Compute, flops_per_slot: float, peak_flops: float
+    ) -> None:
         self._weights = weights
         self._compute = compute
         self._rate = flops_per_slot / peak_flops if peak_flops else 0.0

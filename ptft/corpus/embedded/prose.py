@@ -8,33 +8,34 @@ from ptft.corpus.embedded.draws import Draws
 from ptft.corpus.embedded.words import CUES, DAYS, NAMES, POLARITIES, TOPICS, Category
 
 _OPENINGS = (
-    "on {day} {person} {verb} the {noun} and the {noun2} at the {place}.",
+    "on {day} {person} {verb} the {noun} and the {noun2}.",
     "at the {place} {person} {verb} the {noun} and the {noun2}.",
-    "{person} went to the {place} and {verb} the {noun} and the {noun2}.",
+    "we went to the {place} for the {noun} and the {noun2}.",
 )
 
-# Each opinion belongs to the cue of the same index, but for the last cue, which is kept for the TL;DR line as well.
+# Each opinion has the cue of the same index. Few name the person: a name that comes back would be an easier way to
+# tell which sentences belong together than the topic and the polarity, which are what pretraining is to find.
 _OPINIONS = (
-    "the {noun} was {adjective} and {adjective2}, so {person} {cue}.",
-    "{person} {cue} the {adjective} {noun} and the {adjective2} {noun2}.",
-    "{person} saw that the {noun} was {adjective} and {adjective2} and {cue}.",
-    "the {adjective} {noun} and the {adjective2} {noun2} made {person} {cue}.",
-    "{person} was {cue} that the {noun} was {adjective} and the {noun2} was {adjective2}.",
-    "everyone {cue} the {noun} because it was {adjective} and {adjective2}.",
-    "{person} {cue} a friend for the {adjective} {noun} and the {adjective2} {noun2}.",
-    "it was the {cue} day, said {person}, so {adjective} and {adjective2}.",
-    "{person} {cue} the {noun} and the {noun2}, both so {adjective} and {adjective2}.",
+    "{person} {cue} at the {adjective} and {adjective2} {noun}.",
+    "{person} {cue} the {noun} and the {noun2}.",
+    "it was {adjective} and {adjective2} and we {cue}.",
+    "the {adjective} and {adjective2} {noun} made us {cue}.",
+    "we were {cue} about the {noun} and the {noun2}.",
+    "everyone {cue} the {adjective} and {adjective2} {noun}.",
+    "we {cue} them for the {noun} and the {noun2}.",
+    "the {cue} {noun} was so {adjective} and {adjective2}.",
+    "{person} {cue} the {noun} and the {noun2} too.",
 )
 
 _EVENTS = (
     "{person} {verb} the {noun} and the {noun2}.",
-    "on {day} {person} took the {noun} and the {noun2} to the {place}.",
+    "on {day} we took the {noun} to the {place}.",
     "then {other} came with the {noun} and the {noun2}.",
-    "at the {place} {person} found the {noun} under the {noun2}.",
-    "{other} {verb} the {noun} and then the {noun2} too.",
-    "here is the {noun}, said {person}, and there is the {noun2}.",
-    "later {other} saw the {noun} next to the {noun2}.",
-    "look at the {noun} and the {noun2}, said {other}.",
+    "at the {place} we found the {noun} and the {noun2}.",
+    "we {verb} the {noun} and then the {noun2} too.",
+    "here is the {noun} and there is the {noun2}.",
+    "{other} saw the {noun} next to the {noun2}.",
+    "look at the {noun} and the {noun2}, said {person}.",
 )
 
 _TLDR = "tl;dr: {person} {cue} the {noun}."

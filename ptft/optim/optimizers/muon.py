@@ -66,6 +66,11 @@ def _hidden_matrices(model: nn.Module) -> set[int]:
     for name, module in model.named_modules():
         inside_block = any(part.isdigit() for part in name.split("."))
         weight = getattr(module, "weight", None)
-        if inside_block and isinstance(weight, nn.Parameter) and weight.ndim == 2 and not isinstance(module, nn.Embedding):
+        if (
+            inside_block
+            and isinstance(weight, nn.Parameter)
+            and weight.ndim == 2
+            and not isinstance(module, nn.Embedding)
+        ):
             found.add(id(weight))
     return found

@@ -22,7 +22,9 @@ class TorchOptimizer(OptimizerSettings):
     model_config = ConfigDict(use_attribute_docstrings=False)  # the made classes have no source to read them from
     name: ClassVar[str] = ""
     torch_class: ClassVar[str] = ""
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of matrices, in the form that the optimizer has it.")
+    weight_decay: float = Field(
+        0.0, ge=0, description="Weight decay of matrices, in the form that the optimizer has it."
+    )
 
     def build(self, groups: list[Group], model: nn.Module) -> list[torch.optim.Optimizer]:
         """The one optimizer."""
@@ -38,10 +40,20 @@ def _settings_of(torch_class: type) -> type[TorchOptimizer]:
         default = parameter.default
         if name in _LEFT_OUT or not isinstance(default, bool | int | float | tuple):
             continue
-        kind: Any = tuple[float, ...] if isinstance(default, tuple) else type(default)
+        if isinstance(default, tuple) and None in default:  # a recipe knows no None
+            continue
+        kind: Any = bool if isinstance(default, bool) else float  # torch writes momentum: float = 0
+        if isinstance(default, tuple):
+            kind, default = tuple[float, ...], tuple(map(float, default))
+        else:
+            default = kind(default)
         fields[name] = (kind, Field(default, description=f"As in torch.optim.{torch_class.__name__}."))
     settings: type[TorchOptimizer] = create_model(
-        torch_class.__name__, __base__=TorchOptimizer, __module__=__name__, __doc__=f"torch.optim.{torch_class.__name__}.", **fields
+        torch_class.__name__,
+        __base__=TorchOptimizer,
+        __module__=__name__,
+        __doc__=f"torch.optim.{torch_class.__name__}.",
+        **fields,
     )
     settings.name = torch_class.__name__.lower()
     settings.torch_class = torch_class.__name__

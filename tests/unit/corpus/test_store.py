@@ -1,0 +1,194 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from ptft.corpus import store as store_module
+from ptft.corpus.store import compile_store, open_store
+from ptft.errors import DataError
+
+DOCUMENTS = [["a bc", "d"], ["efg"], ["h i j k", "", "l"]]
+
+
+def encode(texts):
+    """One token a letter."""
+    return [[ord(letter) for letter in text if letter.isalpha()] for text in texts]
+
+
+def compiled(folder, documents=DOCUMENTS, key="key", vocab_size=1000, end_token=None, encode=encode):
+    return compile_store(documents, encode, folder, key, vocab_size=vocab_size, end_token=end_token)
+
+
+def as_texts(store):
+    """Documents as lists of sentences, read back through both indices."""
+    tokens = "".join(map(chr, store.tokens.tolist()))
+    ends = [0, *store.sentence_ends.tolist()]
+    sentences = [tokens[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    ends = [0, *store.document_ends.tolist()]
+    return [sentences[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+
+
+def test_tokens_lie_in_order_with_sentence_and_document_ends(tmp_path):
+    store = compiled(tmp_path)
+    assert as_texts(store) == [["abc", "d"], ["efg"], ["hijk", "l"]]
+    assert store.num_documents == 3
+    assert store.document_bounds().tolist() == [0, 4, 7, 12]
+
+
+def test_counts(tmp_path):
+    info = compiled(tmp_path, [["ab 한글", "c"]]).info
+    assert (info.documents, info.sentences, info.tokens, info.words) == (1, 2, 5, 3)
+    assert info.text_bytes == len("ab 한글c".encode())
+    assert info.key == "key"
+
+
+def test_sentences_and_documents_without_a_token_leave_no_trace(tmp_path):
+    store = compiled(tmp_path, [["12", "a", "3"], ["4"], [], ["5", "b"]])
+    assert as_texts(store) == [["a"], ["b"]]
+
+
+def test_the_end_token_closes_each_document_once(tmp_path):
+    store = compiled(tmp_path, [["ab", "c"], ["1"], ["d", "2"]], end_token=ord("!"))
+    assert as_texts(store) == [["ab", "c!"], ["d!"]]
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(1000, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
+def test_ids_are_as_wide_as_the_vocabulary_needs(tmp_path, vocab_size, dtype):
+    highest = vocab_size - 1
+    store = compiled(tmp_path, vocab_size=vocab_size, encode=lambda texts: [[0, highest] for _ in texts])
+    assert store.tokens.dtype == store.info.dtype == dtype
+    assert store.tokens[:2].tolist() == [0, highest]
+
+
+def test_batches_of_documents_join_without_a_seam(tmp_path, monkeypatch):
+    documents = [[chr(97 + (n + s) % 26) * (n % 3 + s) for s in range(n % 4)] for n in range(50)]
+    whole = compiled(tmp_path / "whole", documents, end_token=ord("!"))
+    monkeypatch.setattr(store_module, "_SENTENCES_PER_BATCH", 5)
+    parts = compiled(tmp_path / "parts", documents, end_token=ord("!"))
+    assert parts.info == whole.info
+
+
+def test_checksums_are_those_of_the_files(tmp_path):
+    info = compiled(tmp_path).info
+    for name, checksum in info.checksums.items():
+        assert hashlib.sha256((tmp_path / "key" / f"{name}.bin").read_bytes()).hexdigest() == checksum
+    assert compiled(tmp_path, [["abc", "e"], *DOCUMENTS[1:]], key="other").info.checksums != info.checksums
+
+
+def test_reopened_it_is_the_same(tmp_path):
+    store, again = compiled(tmp_path), open_store(tmp_path / "key")
+    assert asdict(again.info) == asdict(store.info)
+    for name in ("tokens", "sentence_ends", "document_ends"):
+        assert np.array_equal(getattr(again, name), getattr(store, name))
+
+
+def test_it_cannot_be_written_to(tmp_path):
+    with pytest.raises(ValueError, match="read-only"):
+        compiled(tmp_path).tokens[0] = 1
+
+
+def test_a_compiled_corpus_is_not_read_again(tmp_path):
+    compiled(tmp_path)
+
+    def unread():
+        raise AssertionError("the documents are read again")
+        yield
+
+    assert as_texts(compiled(tmp_path, unread()))[1] == ["efg"]
+
+
+@pytest.mark.parametrize("documents", [[], [[]], [["", " "], ["123"]]])
+def test_an_empty_corpus_is_refused(tmp_path, documents):
+    with pytest.raises(
+        DataError, match="^the corpus is empty: no document gives a token; check the path and the text column$"
+    ):
+        compiled(tmp_path, documents)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_files_are_named(tmp_path, name, damage):
+    compiled(tmp_path)
+    path = tmp_path / "key" / f"{name}.bin"
+    size = path.stat().st_size
+    if damage == "cut":
+        os.truncate(path, size - 1)
+    else:
+        path.unlink()
+    with pytest.raises(
+        DataError, match=rf"{name}\.bin is damaged: it should have {size} bytes; delete .*key to compile"
+    ):
+        compiled(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"key": "key"', '{"key": "key"}', None])
+def test_a_damaged_description_is_named(tmp_path, content):
+    compiled(tmp_path)
+    path = tmp_path / "key" / "store.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=r"store\.json is missing or damaged; delete .*key to compile it again"):
+        open_store(tmp_path / "key")
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match="^cannot write the token store below '.*cache': "):
+        compiled(tmp_path / "cache")
+
+
+def test_the_faster_of_two_processes_wins(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module.os, "getpid", iter([1, 2]).__next__)
+
+    def slow():
+        yield DOCUMENTS[0]
+        compiled(tmp_path)  # another process is done meanwhile
+        yield from DOCUMENTS[1:]
+
+    assert as_texts(compile_store(slow(), encode, tmp_path, "key", vocab_size=9, end_token=None))[1] == ["efg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    def failing():
+        yield DOCUMENTS[0]
+        raise DataError("line 2 is no text")
+
+    with pytest.raises(DataError, match="line 2 is no text"):
+        compiled(tmp_path, failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ptft.corpus import store
+
+def documents():
+    yield ["ab", "c"]
+    if sys.argv[2] == "reading":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "renaming":
+    Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+store._SENTENCES_PER_BATCH = 1
+store.compile_store(documents(), lambda texts: [[1, 2] for _ in texts], Path(sys.argv[1]), "key", vocab_size=9, end_token=None)
+"""
+
+
+@pytest.mark.parametrize("moment", ["reading", "renaming"])
+def test_killed_while_compiling_nothing_opens_and_the_next_try_succeeds(tmp_path, moment):
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), moment], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (tmp_path / "key").exists()
+    assert [path.name for path in tmp_path.glob(".key.*.partial")], "the test did not interrupt anything"
+    with pytest.raises(DataError):
+        open_store(tmp_path / "key")
+    assert as_texts(compiled(tmp_path)) == [["abc", "d"], ["efg"], ["hijk", "l"]]
+    assert json.loads((tmp_path / "key" / "store.json").read_text())["documents"] == 3
