@@ -20,7 +20,7 @@ from ptft.display import Display, Silent
 from ptft.errors import RecipeError, UserError
 from ptft.family import nearest
 from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_folder_of, subject_of_check, verb_of
-from ptft.inspection.members import members
+from ptft.inspection.members import members, near
 from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
 from ptft.terminal import RichDisplay
 
@@ -226,7 +226,7 @@ def _list(arguments: list[str]) -> None:
         raise RecipeError(f"list: {overrides[0]!r}: takes no settings; give the name of a family, or nothing")
     for family in names or FAMILIES:
         rows = rows_of(family)
-        lines = columns([(n, unmarked(text), _near(file)) for n, text, file in rows], width=_width(), flexible=1)
+        lines = columns([(n, unmarked(text), str(near(file))) for n, text, file in rows], width=_width(), flexible=1)
         _print(lines if names else f"{family} ({len(rows)})\n{lines}\n" if rows else f"{family} (0)\n")
 
 
@@ -317,11 +317,6 @@ def _print_version() -> None:
 def _width() -> int:
     """Characters of a line on a terminal; elsewhere 0, for a file is searched by line."""
     return page_width() if sys.stdout.isatty() else 0
-
-
-def _near(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _overview() -> str:

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
@@ -44,6 +46,20 @@ def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp16"]:
     if precision == "bf16" and not has_native_bf16():
         raise DeviceError("precision='bf16' is not supported by this device in hardware; use precision=fp32 or auto")
     return precision
+
+
+def check_trackers(trackers: Sequence[str]) -> None:
+    """Refuse a tracker whose library is not there.
+
+    Raises:
+        DeviceError: A library is not installed.
+    """
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for tracker in trackers:
+        if tracker not in installed:
+            raise DeviceError(
+                f"trackers={tracker}: the library {tracker!r} is not installed; pip install {tracker}, or leave it out"
+            )
 
 
 @cache
@@ -100,21 +116,15 @@ class Compute:
         mixed = "no" if self.precision == "fp32" else self.precision
         _processes()
         AcceleratorState._reset_state()  # it holds the precision of a run before this one in the same process
-        try:
-            self._accelerator = Accelerator(
-                cpu=_on_cpus(),
-                mixed_precision=mixed,
-                log_with=list(trackers) or None,
-                project_dir=folder,
-                dataloader_config=DataLoaderConfiguration(),
-                step_scheduler_with_optimizer=False,
-            )
-        except (ValueError, ImportError) as error:
-            raise DeviceError(
-                f"trackers={','.join(trackers)}: {error}; install the library or leave trackers out"
-            ) from None
-        if len(self._accelerator.log_with) < len(trackers):
-            raise DeviceError(f"trackers={','.join(trackers)}: a library is missing; install it, or leave it out")
+        check_trackers(trackers)
+        self._accelerator = Accelerator(
+            cpu=_on_cpus(),
+            mixed_precision=mixed,
+            log_with=list(trackers) or None,
+            project_dir=folder,
+            dataloader_config=DataLoaderConfiguration(),
+            step_scheduler_with_optimizer=False,
+        )
         self.device: torch.device = self._accelerator.device
         self.num_processes: int = self._accelerator.num_processes
         self.rank: int = self._accelerator.process_index

@@ -26,7 +26,11 @@ def unmarked(text: str) -> str:
 
 def paragraphs(text: str) -> str:
     """Wrap a docstring to the page, its paragraphs kept apart."""
-    return "\n\n".join(textwrap.fill(unmarked(part), page_width()) for part in text.split("\n\n"))
+    return "\n\n".join(_filled(unmarked(part), page_width()) for part in text.split("\n\n"))
+
+
+def _filled(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_on_hyphens=False)
 
 
 def columns(rows: Sequence[Sequence[str]], *, width: int = 0, flexible: int = -1, widest: int = 28) -> str:
@@ -58,7 +62,7 @@ def _widths(rows: Sequence[Sequence[str]], width: int, flexible: int = -1, wides
 
 
 def _laid_out(row: Sequence[str], widths: Sequence[int], *, wrap: bool) -> str:
-    parts = [textwrap.wrap(cell, size) if wrap else [cell] for cell, size in zip(row, widths, strict=True)]
+    parts = [_filled(cell, size).splitlines() if wrap else [cell] for cell, size in zip(row, widths, strict=True)]
     lines = []
     for cells in zip_longest(*parts, fillvalue=""):
         text = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
@@ -103,5 +107,5 @@ def _section(rows: list[tuple[str, str, str, str]], *, with_titles: bool = False
     widths = _widths(heads, page_width())
     lines = [_laid_out(head, widths, wrap=True) for head in heads]
     for index, (*_, text) in enumerate(rows, len(titles)):
-        lines[index] += "\n" + textwrap.indent(textwrap.fill(text, page_width() - 6), "      ") if text else ""
+        lines[index] += "\n" + textwrap.indent(_filled(text, page_width() - 6), "      ") if text else ""
     return "\n".join(lines)

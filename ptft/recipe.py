@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +15,8 @@ from pydantic import Field
 
 from ptft.compute import num_cores
 from ptft.config import Choice, Settings, dump, load, plain
+from ptft.config.source import read_yaml
+from ptft.corpus.files import content_hash
 from ptft.display import Display, Silent
 from ptft.errors import RecipeError, UserError
 from ptft.family import nearest
@@ -24,6 +27,7 @@ from ptft.steps.folder import finish, same_settings, write_text
 from ptft.steps.step import Step
 
 _REFERENCE = "step:"
+_LONGEST_PATH = 4096
 
 
 class Run(Settings):
@@ -53,16 +57,19 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
     display = display or Silent()
     recipe = load(Run, path, overrides).settings
     steps = resolve(recipe)
+    folder = Path(recipe.out)
+    _check_folder(folder)
     for name, step in steps.items():
         if not _needs(recipe.steps[name]):  # what waits for another step's model can be checked only then
             step.check()
     begin = time.perf_counter()
-    folder = Path(recipe.out)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe.yaml", dump(recipe))
-    _carry_out(recipe, steps, display)
+    num_done = _carry_out(recipe, steps, display)
     figures = _figures(recipe, folder)
-    figures["seconds.total"] = time.perf_counter() - begin
+    former = read_result(folder) if (folder / "result.json").exists() else {}
+    seconds = time.perf_counter() - begin
+    figures["seconds.total"] = seconds if num_done else former.get("seconds.total", seconds)
     finish(folder, figures, [], {"step": "run", "parents": [{"path": str(folder / name)} for name in steps]})
     write_report(folder)
     return read_result(folder)
@@ -72,11 +79,19 @@ def resolve(recipe: Run) -> dict[str, Step]:
     """The steps with their folders, the recipe's seed and their references filled in.
 
     Raises:
-        RecipeError: A reference names no step.
+        RecipeError: A reference or a figure names no step, or the steps wait for each other in a circle.
     """
+    for target, source in recipe.figures.items():
+        step = source.partition(".")[0]
+        if step not in recipe.steps:
+            raise RecipeError(f"figures.{target}: there is no step {step!r}{nearest(step, recipe.steps)}")
     steps = {}
     for name, step in recipe.steps.items():
         given = plain(step, given_only=True)
+        if step.out:
+            raise RecipeError(
+                f"steps.{name}.out: a step of a recipe works in a folder below the run's; leave it out"
+            )
         for other in _needs(step):
             if other not in recipe.steps:
                 raise RecipeError(f"steps.{name}: there is no step {other!r}{nearest(other, recipe.steps)}")
@@ -87,7 +102,19 @@ def resolve(recipe: Run) -> dict[str, Step]:
         }
         values.pop("name", None)
         steps[name] = load(type(step), base=values, base_origin=f"steps.{name}").settings
+    try:
+        _graph(recipe).prepare()
+    except CycleError as error:
+        raise RecipeError(f"steps wait for each other in a circle: {' -> '.join(error.args[1])}") from None
     return steps
+
+
+def _check_folder(folder: Path) -> None:
+    recipe = folder / "recipe.yaml"
+    if recipe.exists() and "steps" not in read_yaml(recipe).data:
+        raise RecipeError(f"out: {str(folder)!r} holds the run of a single step; name another folder")
+    if folder.is_file() or (folder.is_dir() and not recipe.exists() and any(folder.iterdir())):
+        raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
 
 
 def _with_folders(value: Any, out: str) -> Any:
@@ -101,70 +128,85 @@ def _with_folders(value: Any, out: str) -> Any:
 
 
 def _needs(step: Step) -> set[str]:
-    def references(value: Any) -> Iterator[str]:
-        if isinstance(value, Mapping):
-            value = list(value.values())
-        if isinstance(value, list | tuple):
-            for inner in value:
-                yield from references(inner)
-        elif isinstance(value, str) and value.startswith(_REFERENCE):
-            yield value.removeprefix(_REFERENCE).split("/")[0]
-
-    return set(references(plain(step)))
+    texts = _texts(plain(step))
+    return {text.removeprefix(_REFERENCE).split("/")[0] for text in texts if text.startswith(_REFERENCE)}
 
 
-def _carry_out(recipe: Run, steps: Mapping[str, Step], display: Display) -> None:
-    sorter = TopologicalSorter({name: _needs(step) for name, step in recipe.steps.items()})
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise RecipeError(f"steps wait for each other in a circle: {' -> '.join(error.args[1])}") from None
+def _texts(value: Any) -> Iterator[str]:
+    """Every text among plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _graph(recipe: Run) -> TopologicalSorter[str]:
+    return TopologicalSorter({name: _needs(step) for name, step in recipe.steps.items()})
+
+
+def _carry_out(recipe: Run, steps: Mapping[str, Step], display: Display) -> int:
+    """Do the steps that are not done; returns their number."""
     jobs = recipe.jobs or num_cores()
+    graph = _graph(recipe)
+    num_done = 0
+    if jobs == 1:  # in this thread, which is the one that hears signals
+        for name in graph.static_order():
+            if _is_to_do(name, recipe, steps[name], display):
+                execute(steps[name], display)
+                num_done += 1
+        return num_done
+    graph.prepare()
     with ThreadPoolExecutor(jobs) as pool:
         waiting: dict[Future[None], str] = {}
-        while sorter.is_active():
-            for name in sorter.get_ready():
-                inputs = _inputs(Path(recipe.out), _needs(recipe.steps[name]))
-                _put_aside_changed(steps[name], inputs, display)
-                waiting[pool.submit(_one, name, steps[name], inputs, jobs, display)] = name
+        while graph.is_active():
+            for name in graph.get_ready():
+                if _is_to_do(name, recipe, steps[name], display):
+                    waiting[pool.submit(_in_process, name, steps[name], display)] = name
+                    num_done += 1
+                else:
+                    graph.done(name)
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
-                sorter.done(waiting.pop(future))
+                graph.done(waiting.pop(future))
+    return num_done
 
 
-def _inputs(out: Path, needs: set[str]) -> str:
-    """A hash of the results that a step builds on."""
+def _is_to_do(name: str, recipe: Run, step: Step, display: Display) -> bool:
+    """Whether a step has to be done or continued; one whose settings or inputs changed is put aside first."""
+    folder = Path(step.out)
+    marker = folder.with_name(f".{name}.inputs")
+    inputs = _inputs(step, Path(recipe.out), _needs(recipe.steps[name]))
+    if (folder / "recipe.yaml").exists():
+        if same_settings(step, folder) and marker.exists() and marker.read_text() == inputs:
+            if (folder / "result.json").exists():
+                display.say(f"{name}: already done")
+                return False
+        else:
+            _put_aside(folder, display)
+    write_text(marker, inputs)
+    return True
+
+
+def _inputs(step: Step, out: Path, needs: set[str]) -> str:
+    """A hash of what a step builds on: the results of other steps, and the files that its settings name."""
     digest = hashlib.sha256()
     for name in sorted(needs):
         digest.update((out / name / "result.json").read_bytes())
+    for text in _texts(plain(step)):
+        path = Path(text)
+        if text and len(text) < _LONGEST_PATH and path.is_file():
+            digest.update(content_hash([path]).encode())
     return digest.hexdigest()
 
 
-def _put_aside_changed(step: Step, inputs: str, display: Display) -> None:
-    folder = Path(step.out)
-    marker = folder / "inputs"
-    if not (folder / "recipe.yaml").exists():
-        return
-    if same_settings(step, folder) and marker.exists() and marker.read_text() == inputs:
-        return
+def _put_aside(folder: Path, display: Display) -> None:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.former-{number}")).exists():
         number += 1
     folder.rename(aside)
     display.say(f"{folder} is done again, since its settings or inputs changed; the former one is {aside}")
-
-
-def _one(name: str, step: Step, inputs: str, jobs: int, display: Display) -> None:
-    folder = Path(step.out)
-    if (folder / "result.json").exists():
-        display.say(f"{name}: already done")
-        return
-    if jobs == 1:
-        execute(step, display)
-    else:
-        _in_process(name, step, display)
-    write_text(folder / "inputs", inputs)
 
 
 def _in_process(name: str, step: Step, display: Display) -> None:
@@ -173,13 +215,15 @@ def _in_process(name: str, step: Step, display: Display) -> None:
     recipe = folder.parent / f".{name}.yaml"
     write_text(recipe, dump(step))
     command = [sys.executable, "-m", "ptft", step.name, str(recipe)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout or ():
-            display.say(f"{name}: {line.rstrip()}")
-        complaint = (process.stderr.read() if process.stderr else "").strip()
+    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: a full one would stop the process
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            for line in process.stdout or ():
+                display.say(f"{name}: {line.rstrip()}")
+        errors.seek(0)
+        complaint = errors.read().strip()
     recipe.unlink(missing_ok=True)
     if process.returncode == 2:
-        raise UserError(f"steps.{name}: {complaint.removeprefix('ptft: ')}")
+        raise UserError(f"steps.{name}: {complaint.replace('ptft: ', '')}")
     if process.returncode:
         raise RuntimeError(f"step {name} ended with code {process.returncode}\n{complaint}")
 
@@ -189,8 +233,6 @@ def _figures(recipe: Run, out: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
     for target, source in (recipe.figures or {f"{name}.*": f"{name}.*" for name in recipe.steps}).items():
         step, _, key = source.partition(".")
-        if step not in results:
-            raise RecipeError(f"figures.{target}: there is no step {step!r}{nearest(step, results)}")
         if key.endswith("*"):
             prefix = key.removesuffix("*")
             for name, value in results[step].items():

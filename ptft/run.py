@@ -9,6 +9,7 @@ from ptft.compute import is_main, wait_for_all
 from ptft.config import load
 from ptft.display import Display, Silent
 from ptft.errors import UserError
+from ptft.inspection.recipes import RECIPE_KEYS
 from ptft.report.page import write_report
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, finish, standing, undo
@@ -65,7 +66,7 @@ def perform(
     Raises:
         UserError: As :func:`execute`.
     """
-    step = load(STEPS[verb], recipe, overrides, base=settings, base_origin="the call").settings
+    step = load(STEPS[verb], recipe, overrides, base=settings, base_origin="the call", ignore=RECIPE_KEYS).settings
     return execute(step, display)
 
 

@@ -13,6 +13,7 @@ from ptft.errors import DataError
 
 TEXT_FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".json", ".parquet")
 """Endings that can be read, each also with ``.gz`` behind it."""
+_HEAD_BYTES = 8192  # a binary file mostly shows itself in its first bytes
 _SPLIT_OF_STEM = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 
 
@@ -178,6 +179,10 @@ def _binary(path: Path, number: int) -> DataError:
 
 
 def _not_utf8(path: Path) -> DataError:
+    with _open(path) as file:
+        head, nul, _ = file.read(_HEAD_BYTES).partition(b"\0")
+        if nul:
+            return _binary(path, head.count(b"\n") + 1)
     # The strict decoder knows the place in its block, not the line, so the file is read once more, leniently.
     with _text(path, "surrogateescape", newline=None) as lines:
         for number, line in enumerate(lines, 1):

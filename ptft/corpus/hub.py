@@ -105,7 +105,8 @@ def _reached(name: str) -> Iterator[None]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if exists(name):
             raise DataError(f"{name}: the saved data set cannot be opened ({reason}); save it anew") from None
+        near = neighbours(Path(name))
         raise DataError(
-            f"{name!r} is neither a file or folder{neighbours(Path(name))}, nor a data set that can be reached "
+            f"{name!r} is neither a file or folder{near if 'did you mean' in near else ''}, nor a data set that can be reached "
             f"({reason}); check the name, or the network"
         ) from None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -17,11 +17,14 @@ from ptft.corpus import embedded, hub
 from ptft.corpus.files import TEXT_FORMATS, check_file, content_hash, exists, file_format, read_lines, split_files
 from ptft.corpus.tables import Cell, read_rows
 from ptft.errors import DataError, RecipeError
+from ptft.family import nearest
 
 Document = list[str]
 Split = Literal["train", "valid"]
 FOLDER_FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 """Endings that are read from a folder, each also with ``.gz``; a .json file there is mostly no corpus."""
+_LOOKED_AT_BYTES = 1 << 24
+_EMBEDDED = ("embedded", "embedded:lists")
 
 
 class CorpusSettings(Settings):
@@ -58,6 +61,34 @@ def documents(settings: CorpusSettings, split: Split, seed: int) -> Iterator[Doc
     if source.held_out is None:
         return _part(_not_empty(source.documents("train", seed), source.summary), split, settings.valid_ratio, seed)
     return _not_empty(source.documents(split, seed), f"{source.summary}, {split} part")
+
+
+class Beginning(NamedTuple):
+    """What the first documents of a corpus hold: their number, their sentences and bytes, and whether they are all."""
+
+    documents: int
+    sentences: int
+    text_bytes: int
+    is_all: bool
+
+
+def beginning(settings: CorpusSettings, seed: int) -> Beginning:
+    """Read the first 16 MB of what is trained on, so that a wrong corpus is refused before anything is made of it.
+
+    To read a large corpus twice is too dear: what is broken further behind is found when it is compiled.
+
+    Raises:
+        DataError: As :func:`documents`.
+        RecipeError: As :func:`documents`.
+    """
+    num_documents = sentences = text_bytes = 0
+    for document in documents(settings, "train", seed):
+        if text_bytes > _LOOKED_AT_BYTES:
+            return Beginning(num_documents, sentences, text_bytes, is_all=False)
+        num_documents += 1
+        sentences += len(document)
+        text_bytes += sum(len(sentence.encode()) for sentence in document)
+    return Beginning(num_documents, sentences, text_bytes, is_all=True)
 
 
 def fingerprint(settings: CorpusSettings, split: Split, seed: int) -> str:
@@ -161,7 +192,11 @@ def _files(summary: str, train: Sequence[Path], valid: Sequence[Path], settings:
 
 
 def _dataset(settings: CorpusSettings) -> _Source:
-    held_out = next((name for name in hub.HELD_OUT if name in hub.split_names(settings.path)), None)
+    try:
+        known = hub.split_names(settings.path)
+    except DataError as error:
+        raise DataError(f"{error}; nor is it a corpus of ptft{nearest(settings.path, _EMBEDDED)}") from None
+    held_out = next((name for name in hub.HELD_OUT if name in known), None)
     if held_out:
         _refuse_unused(settings, f"the data set's split {held_out!r} is what is held out", "valid_ratio")
     splits = {"train": settings.split, "valid": held_out or ""}
@@ -179,7 +214,7 @@ def _dataset(settings: CorpusSettings) -> _Source:
 def _refuse_unused(settings: CorpusSettings, reason: str, *names: str) -> None:
     for name in names:
         value, default = getattr(settings, name), CorpusSettings.model_fields[name].default
-        if value != default:
+        if value != default and (name, value) != ("valid_ratio", 0):  # to hold nothing out of the rest is always true
             raise RecipeError(
                 f"corpus.{name} is {value!r} but has no effect on {settings.path!r}: {reason}; leave corpus.{name} out"
             )

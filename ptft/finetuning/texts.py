@@ -62,7 +62,12 @@ def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedToken
     whole = tokenizer([first[i] for i in full], second and [second[i] for i in full], verbose=False) if full else {}
     cut = sum(len(ids) > length for ids in whole.get("input_ids", []))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return EncodedTexts(encoded["input_ids"], encoded.get("token_type_ids"), cut, pad or 0, length)
+    ids, segments = encoded["input_ids"], encoded.get("token_type_ids")
+    if not all(ids):  # an empty text of a decoder's tokenizer, which adds no special tokens: one token stands for it
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else pad or 0
+        ids = [row or [end] for row in ids]
+        segments = segments and [row or [0] for row in segments]
+    return EncodedTexts(ids, segments, cut, pad or 0, length)
 
 
 class LabelledBatches(BatchSource):

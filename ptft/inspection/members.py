@@ -30,6 +30,12 @@ def members(package: str) -> list[Row]:
     return sorted(rows)
 
 
+def near(path: Path) -> Path:
+    """A path as one types it: relative if it lies below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _texts(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
     """Yield the attributes of a class body that are text literals."""
     for line in node.body:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ptft.config.source import read_recipe
 from ptft.errors import RecipeError
 from ptft.family import nearest
-from ptft.inspection.members import PACKAGE, Row
+from ptft.inspection.members import PACKAGE, Row, near
 
 RECIPE_KEYS = ("verb",)
 """Keys of a recipe that are not settings: ``verb`` says which step the file is for."""
@@ -58,7 +58,7 @@ def find_recipe(name: str) -> Path:
     if name not in known:
         what = "no recipe file, and no recipe of that name comes with ptft"
         raise RecipeError(f"{name!r}: {what}{nearest(name, known)}; a setting is given as key=value, without spaces")
-    return known[name]
+    return near(known[name])
 
 
 def read_verb(path: Path) -> str:

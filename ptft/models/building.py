@@ -7,8 +7,9 @@ from typing import Any, Literal, cast
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError, RecipeError
 from ptft.family import nearest
@@ -32,6 +33,20 @@ _DROPOUTS = (
 )
 
 
+_FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+_NO_SHAPE = (
+    "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_decoder",
+    "is_encoder_decoder", "label2id", "model_type", "output_attentions", "output_hidden_states", "problem_type",
+    "return_dict", "transformers_version", "use_cache",
+)  # fmt: skip
+# What transformers raises for values that do not fit together.
+_IMPOSSIBLE = (StrictDataclassError, ValueError, TypeError, KeyError, RuntimeError)
+
+
+CLASSIFIER_HEADS = ("classifier", "score", "head", "pre_classifier")
+"""How the names of the weights of stock classification heads begin."""
+
+
 def new_config(
     preset: Preset,
     tokenizer: PreTrainedTokenizerBase,
@@ -52,17 +67,52 @@ def new_config(
     Raises:
         RecipeError: ``shape`` names an attribute that the configuration does not have, or the shape is impossible.
     """
+    return _shaped(preset, positions, dropout, shape, vocab_size=len(tokenizer), **special_ids(tokenizer))
+
+
+def check_shape(preset: Preset, shape: Mapping[str, Any]) -> None:
+    """Try a shape without making weights.
+
+    Raises:
+        RecipeError: As :func:`new_config`.
+    """
+    config = _shaped(preset, preset.positions, 0.0, shape, vocab_size=1 << 16)
+    try:
+        with torch.device("meta"):
+            AutoModel.from_config(config)
+    except _IMPOSSIBLE as error:
+        raise _impossible_shape(preset, shape, error) from None
+
+
+def _shaped(
+    preset: Preset, positions: int, dropout: float, shape: Mapping[str, Any], **from_tokenizer: Any
+) -> PretrainedConfig:
     known = AutoConfig.for_model(preset.model_type).to_dict()
+    free = [name for name in known if name not in (*_FROM_TOKENIZER, *_NO_SHAPE)]
     for name in shape:
-        if name not in known:
-            raise RecipeError(f"shape.{name}: {preset.model_type} has no such attribute{nearest(name, known)}")
+        if name in _FROM_TOKENIZER:
+            raise RecipeError(f"shape.{name}: is decided by the tokenizer; leave it out")
+        if name not in free:
+            raise RecipeError(f"shape.{name}: {preset.model_type} has no such attribute{nearest(name, free)}")
     length_name = "n_positions" if preset.model_type == "gpt2" else "max_position_embeddings"
     values = {**preset.shape, length_name: positions, **{name: dropout for name in _DROPOUTS if name in known}, **shape}
-    config = AutoConfig.for_model(preset.model_type, **values, vocab_size=len(tokenizer), **special_ids(tokenizer))
+    try:
+        config = AutoConfig.for_model(preset.model_type, **values, **from_tokenizer)
+    except _IMPOSSIBLE as error:
+        raise _impossible_shape(preset, shape, error) from None
+    sizes = {"layers": config.num_hidden_layers, "hidden size": config.hidden_size, "heads": config.num_attention_heads}
+    for what, size in sizes.items():
+        if size < 1:
+            raise RecipeError(f"shape: the number of {what} must be at least 1, got {size}")
     width, heads = config.hidden_size, config.num_attention_heads
     if width % heads:
-        raise RecipeError(f"the hidden size {width} cannot be divided among {heads} attention heads")
+        raise RecipeError(f"shape: the hidden size {width} cannot be divided among {heads} attention heads")
     return config
+
+
+def _impossible_shape(preset: Preset, shape: Mapping[str, Any], error: Exception) -> RecipeError:
+    reason = " ".join(str(error).split())
+    return RecipeError(f"shape: {dict(shape)} is no shape of {preset.name}: {reason}")
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
@@ -142,14 +192,19 @@ def open_model(
     torch.manual_seed(seed)
     try:
         model, report = _AUTO[head].from_pretrained(
-            checkpoint_folder(name), config=config, dtype=torch.float32, output_loading_info=True
+            checkpoint_folder(name),
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise CheckpointError(f"{str(name)!r} cannot be opened for {head}: {reason}") from None
-    if report["mismatched_keys"]:
+    other_shape = {key[0] for key in report["mismatched_keys"]}
+    if not all(name.startswith(CLASSIFIER_HEADS) for name in other_shape):  # a former task's head had other labels
         raise CheckpointError(f"{str(name)!r} has weights of other shapes than its config.json says")
-    return model, sorted(report["missing_keys"])
+    return model, sorted({*report["missing_keys"], *other_shape})
 
 
 def max_positions(config: PretrainedConfig) -> int:

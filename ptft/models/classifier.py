@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError
-from ptft.models.building import checkpoint_folder, new_model, open_model, read_config, save_model
+from ptft.models.building import CLASSIFIER_HEADS, checkpoint_folder, new_model, open_model, read_config, save_model
 
 Pooling = Literal["cls", "mean", "max", "last"]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -116,10 +116,9 @@ def new_classifier(
     else:
         body, missing = open_model(model, kind, seed, config)
     dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
-    return _classifier(body, stock, pooling, labels, dropout), [n for n in missing if not n.startswith(_HEADS)]
-
-
-_HEADS = ("classifier", "score", "head", "pre_classifier")
+    return _classifier(body, stock, pooling, labels, dropout), [
+        n for n in missing if not n.startswith(CLASSIFIER_HEADS)
+    ]
 
 
 def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:

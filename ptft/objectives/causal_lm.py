@@ -29,13 +29,13 @@ class WindowSampler(Sampler):
         self._tokens = store.tokens
         self._length = length
         self._seed = seed
-        self._shifts = min(length, len(store.tokens) - length - 1)
+        self._windows = max(1, len(store.tokens) // length - 1)
+        self._shifts = len(store.tokens) - self._windows * length  # a row takes one token more than its length
         if self._shifts < 1:
             raise DataError(
-                f"the corpus has {len(store.tokens)} tokens, fewer than one row of {length}; give more text or a "
-                "smaller length"
+                f"the corpus has {len(store.tokens)} tokens, but a row of length {length} needs {length + 1}; give more "
+                "text or a smaller length"
             )
-        self._windows = (len(store.tokens) - self._shifts - 1) // length or 1
         self.rows_per_block = rows_to_plan(self._windows, rows_per_step)
 
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError
 from ptft.models.prediction import Forward, summed_cross_entropy
@@ -32,17 +33,26 @@ class NextSentence(Objective):
         self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
     ) -> PairSampler:
         """Sentence pairs; refuses corpora that cannot give both kinds."""
-        if store.num_documents < 2:
+        self._refuse(store.num_documents, len(store.sentence_ends))
+        return PairSampler(document_pairs, store, vocabulary, length, rows_per_step, seed, self.short_ratio)
+
+    def check_corpus(self, beginning: Beginning, length: int) -> None:
+        """Refuse a corpus that cannot give both kinds of pairs."""
+        if beginning.is_all:
+            self._refuse(beginning.documents, beginning.sentences)
+
+    @staticmethod
+    def _refuse(num_documents: int, num_sentences: int) -> None:
+        if num_documents < 2:
             raise DataError(
                 "next_sentence needs at least 2 documents, since a random second text comes from another one, but the "
                 "corpus has 1; put a blank line between documents or train with objective=masked_lm"
             )
-        if len(store.sentence_ends) == store.num_documents:
+        if num_sentences == num_documents:
             raise DataError(
                 "next_sentence needs documents of several sentences, but every document of the corpus is one line; "
                 "put each sentence on a line of its own or train with objective=masked_lm"
             )
-        return PairSampler(document_pairs, store, vocabulary, length, rows_per_step, seed, self.short_ratio)
 
     def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
         """The pair's label, one a row."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ptft.config import Settings
+from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.models.prediction import Forward
 from ptft.objectives.rows import Rows, Sampler, Vocabulary
@@ -27,6 +28,13 @@ class Objective(Settings, ABC):
     """Whether its sampler decides what a row is, so that objectives without one join in."""
     weight: float = Field(1.0, gt=0)
     """Factor of this term in the total loss."""
+
+    def check_corpus(self, beginning: Beginning, length: int) -> None:
+        """Refuse a corpus that cannot give a row of ``length`` tokens, as far as its beginning shows it.
+
+        Raises:
+            DataError: The corpus does not have what the objective needs.
+        """
 
     @abstractmethod
     def sampler(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> Sampler:

@@ -4,11 +4,13 @@ The rules draw from a generator that is passed in: ``random.Random`` reproduces 
 a counter-based stream makes them a pure function of (seed, epoch, document).
 """
 
+import math
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -17,13 +19,14 @@ from numpy.typing import NDArray
 
 from ptft import rng
 from ptft.corpus.store import TokenStore
-from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple, rows_to_plan
+from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple
 
 _ROWS_PER_BLOCK = 16384
-_STEPS_PER_BLOCK = 256  # blocks have at least three quarters of it, so that whole steps leave over half a percent
-_MARGIN = 0.004  # plan so many more rows than a block uses: their number varies with the draws
+_STEPS_PER_BLOCK = 128
+_MARGIN = 0.01  # a block has so many more rows than a pass gives on average: filling up drops less than cutting off
 
 
+@runtime_checkable
 class Generator(Protocol):
     """The draws that the rules make."""
 
@@ -84,7 +87,7 @@ def document_pairs(
 
     Paper: Devlin et al. 2019, arXiv 1810.04805, section A.2 and the published data creation code.
     """
-    target = generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
+    target = _target(max_tokens, short_ratio, generator)
     begin = index = 0  # the chunk is sentences begin..index of bounds
     last = len(bounds) - 2
     while index <= last:
@@ -103,6 +106,10 @@ def document_pairs(
             index += 1
         yield Pair(*_truncate(a, b, max_tokens, generator), int(is_random))
         begin = index
+
+
+def _target(max_tokens: int, short_ratio: float, generator: Generator) -> int:
+    return generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
 
 
 def _random_second(sentences: Sentences, document: int, target: int, generator: Generator) -> tuple[int, int]:
@@ -134,19 +141,22 @@ def document_chunks(
 ) -> Iterator[Pair]:
     """Single texts of one document for masked LM without pairs: whole sentences up to the length, B empty.
 
-    Differs: the reference always makes pairs; this is RoBERTa's "doc-sentences" (Liu et al. 2019, arXiv 1907.11692).
+    With probability ``short_ratio`` a row's target length is drawn from [2, max_tokens].
+
+    Paper: Liu et al. 2019, arXiv 1907.11692, "doc-sentences". Differs: the reference always makes pairs, and draws a
+    target for a whole document; here each row has its own: else a tenth of the documents gives a third of all rows.
     """
-    target = generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
-    start = bounds[0]
+    start, target = bounds[0], _target(max_tokens, short_ratio, generator)
     for index in range(1, len(bounds)):
         while bounds[index] - start > target:
             stop = bounds[index - 1] if bounds[index - 1] > start else start + target
             yield Pair(start, stop, stop, stop, 0)
-            start = stop
+            start, target = stop, _target(max_tokens, short_ratio, generator)
     if bounds[-1] > start:
         yield Pair(start, bounds[-1], bounds[-1], bounds[-1], 0)
 
 
+@runtime_checkable
 class PairRule(Protocol):
     """How a document becomes pairs (see :func:`document_pairs`)."""
 
@@ -199,26 +209,22 @@ class PairSampler(Sampler):
         tokens = self._store.info.tokens
         self.blocks_per_epoch = max(1, tokens // (wanted * self._length))
         planned = len(self._pass_over(0, 0, 0))
-        all_rows = planned * self.blocks_per_epoch
-        self.blocks_per_epoch = max(1, round(all_rows * (1 - _MARGIN) / wanted))
-        if self.blocks_per_epoch == 1:
-            self.rows_per_block = rows_to_plan(all_rows, rows_per_step)
-        else:
-            share = all_rows * (1 - _MARGIN) / self.blocks_per_epoch
-            self.rows_per_block = int(share) // rows_per_step * rows_per_step
+        all_rows = planned * self.blocks_per_epoch * (1 + _MARGIN)
+        self.blocks_per_epoch = max(1, round(all_rows / wanted))
+        self.rows_per_block = math.ceil(all_rows / self.blocks_per_epoch / rows_per_step) * rows_per_step
 
     def _draw_walk(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         order = rng.permuted(np.arange(len(self._sentences)), len(self._sentences), self._seed, epoch)
         lengths = np.diff(self._store.document_bounds())[order]
         return order, np.concatenate(([0], np.cumsum(lengths)))
 
-    def _pass_over(self, epoch: int, block: int, turn: int) -> Int[ndarray, "pairs 5"]:
+    def _pass_over(self, epoch: int, block: int, turn: int, enough: int = sys.maxsize) -> Int[ndarray, "pairs 5"]:
         order, cumulative = self._walk(epoch)
         total = int(cumulative[-1])
         begin, end = (total * i // self.blocks_per_epoch for i in (block, block + 1))
         flat = array("q")  # as a list, the pairs of a large block would need gigabytes
         for place in range(int(np.searchsorted(cumulative, begin, "right")) - 1, len(order)):
-            if cumulative[place] >= end:
+            if cumulative[place] >= end or len(flat) >= 5 * enough:
                 break
             document = int(order[place])
             bounds = self._sentences.bounds(document)
@@ -235,11 +241,11 @@ class PairSampler(Sampler):
     def _make_plan(self, epoch: int, block: int) -> Int[ndarray, "rows 5"]:
         passes: list[NDArray[np.int64]] = []
         missing = self.rows_per_block
-        while missing > 0:  # what one pass lacks is drawn from a further one: no row of the first is lost to it
-            pairs = self._pass_over(epoch, block, len(passes))
+        while missing > 0:  # what the first pass lacks is drawn from further ones; none of its own rows is lost then
+            pairs = self._pass_over(epoch, block, len(passes), missing if passes else sys.maxsize)
             order = rng.permuted(np.arange(len(pairs)), len(pairs), self._seed, epoch, block, len(passes))
             passes.append(pairs[order[:missing]])
-            missing -= len(pairs)
+            missing -= len(passes[-1])
         plan = np.concatenate(passes)
         order = rng.permuted(np.arange(len(plan)), len(plan), self._seed, epoch, block, len(passes))
         return plan[order]

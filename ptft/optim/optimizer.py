@@ -122,5 +122,5 @@ def check_optimizer(build: Any, groups: list[Group], **options: Any) -> torch.op
     try:
         optimizer: torch.optim.Optimizer = build(groups, **options)
     except (ValueError, TypeError) as error:
-        raise RecipeError(f"optimizer: {error}") from None
+        raise RecipeError(f"optimizer: {error} (torch's {build.__name__}); give another value") from None
     return optimizer

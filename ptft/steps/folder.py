@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ptft.compute import num_processes
 from ptft.config import differences, dump, load
 from ptft.errors import RecipeError
 from ptft.steps.step import RUNTIME_KEYS, Step
@@ -118,13 +119,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions of the libraries and the commit of the project around, if there is one."""
+    """Versions of the libraries, the commit of the project around, if there is one, and the number of processes."""
     commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return {
         "versions": {library: version(library) for library in _LIBRARIES},
         "commit": commit.stdout.strip() if commit.returncode == 0 else "",
+        "processes": num_processes(),
     }
 
 

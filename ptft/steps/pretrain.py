@@ -1,6 +1,7 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,10 +12,21 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
+from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, describe, documents
 from ptft.corpus.store import TokenStore
-from ptft.errors import DataError, RecipeError
-from ptft.models.building import Head, max_positions, new_config, new_model, open_model, read_config, save_model
+from ptft.errors import CheckpointError, DataError, RecipeError
+from ptft.models.building import (
+    Head,
+    check_shape,
+    max_positions,
+    new_config,
+    new_model,
+    open_model,
+    read_config,
+    save_model,
+)
+from ptft.models.classifier import is_decoder_config
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
@@ -39,6 +51,7 @@ from ptft.training.evaluation import evaluate
 from ptft.training.session import Plan, Totals, fit
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
+_A = {"encoder": "an encoder", "decoder": "a decoder"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -98,21 +111,48 @@ class Pretrain(TrainingStep):
             preset = PRESETS[self.preset]
             if preset.kind != self.objective[0].kind:
                 raise RecipeError(
-                    f"preset: {self.preset!r} is a {preset.kind}, but {names[0]} trains a {self.objective[0].kind}"
+                    f"preset: {self.preset!r} is {_A[preset.kind]}, but {names[0]} trains {_A[self.objective[0].kind]}"
                 )
+            check_shape(preset, self.shape)
             longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
             self._check_length(int(longest))
         if bool(self.preset) == bool(self.model):
             raise RecipeError("give either preset=NAME for a new model or model=DIR to go on from, and not both")
         if self.model:
             config = read_config(self.model)
+            kind = "decoder" if is_decoder_config(config) else "encoder"
+            if kind != self.objective[0].kind:
+                raise RecipeError(
+                    f"model: {self.model!r} is {_A[kind]} ({config.model_type}), but {names[0]} trains "
+                    f"{_A[self.objective[0].kind]}; give another objective or model"
+                )
             self._check_length(max_positions(config))
             if self.shape:
                 raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
-            check_pair(load_tokenizer(tokenizer_folder(self.tokenizer or self.model)), config)
+            check_pair(self._check_specials(), config)
         elif self.tokenizer:
-            load_tokenizer(tokenizer_folder(self.tokenizer))
+            self._check_specials()
         describe(self.corpus)
+        if self.valid:
+            describe(self._valid_corpus())
+
+    def _check_specials(self) -> PreTrainedTokenizerBase:
+        """Open the tokenizer that is given and refuse it if it lacks a special token that the rows need."""
+        name = self.tokenizer or self.model
+        tokenizer = load_tokenizer(tokenizer_folder(name))
+        needed = ("eos",) if self.objective[0].kind == "decoder" else ("cls", "sep", "pad", "mask")
+        lacking = [special for special in needed if getattr(tokenizer, f"{special}_token_id") is None]
+        if lacking:
+            raise CheckpointError(
+                f"the tokenizer of {name!r} has no {', '.join(lacking)} token, which {self.objective[0].name} needs; "
+                "give another tokenizer"
+            )
+        return tokenizer
+
+    def _valid_corpus(self) -> CorpusSettings:
+        """The held-out text, all of it."""
+        text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
+        return CorpusSettings(path=self.valid, text=text, valid_ratio=0)
 
     def _check_length(self, positions: int) -> None:
         if self.length > positions:
@@ -253,9 +293,7 @@ class Pretrain(TrainingStep):
         train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
         valid, valid_steps = None, 0
         if self.valid or self.corpus.valid_ratio:
-            settings = (
-                CorpusSettings(path=self.valid, text=self.corpus.text, valid_ratio=0) if self.valid else self.corpus
-            )
+            settings = self._valid_corpus() if self.valid else self.corpus
             rows = min(64, self.evaluation_rows)
             try:
                 held_out, _ = compiled(settings, "train" if self.valid else "valid", tokenizer, how)

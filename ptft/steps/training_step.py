@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from ptft.compute import Compute, num_processes, resolve_precision
+from ptft.compute import Compute, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.errors import RecipeError
 from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
@@ -43,14 +43,17 @@ class TrainingStep(Step):
     """How many checkpoints stay."""
 
     def check_training(self) -> None:
-        """Refuse a budget, a precision, or a batch that does not divide among processes and micro-batches.
+        """Refuse a budget, a precision, an optimizer, or a batch that does not divide among its micro-batches.
 
         Raises:
             RecipeError: One of them cannot be.
-            DeviceError: The device lacks the precision.
+            DeviceError: The device lacks the precision, or a tracker's library is not installed.
         """
         Budget.parse(self.budget)
         resolve_precision(self.precision)
+        check_trackers(self.trackers)
+        probe = nn.Linear(1, 1)  # what torch refuses about a setting it refuses for any parameters
+        self.optimizer.build(parameter_groups(probe.named_parameters(), 1.0, self.optimizer.weight_decay), probe)
         parts = self.accumulate * num_processes()
         if self.rows_per_step % parts:
             raise RecipeError(

@@ -31,9 +31,8 @@ def test_no_rows_are_no_text():
 def test_the_flexible_column_takes_what_is_left_and_wraps():
     rows = [("name", "some words that do not fit into one line of this page", "a/long/path.py")]
     assert columns(rows, width=50, flexible=1).splitlines() == [
-        "  name  some words that do not    a/long/path.py",
-        "        fit into one line of",
-        "        this page",
+        "  name  some words that do not fit  a/long/path.py",
+        "        into one line of this page",
     ]
 
 
@@ -62,7 +61,9 @@ def test_paragraphs_stay_apart(monkeypatch):
 def test_a_page_shows_the_settings_of_the_default_member(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     page, other = settings_page(Example, {})
-    assert page.startswith("  SETTING   DEFAULT   TYPE\n  out       required  text\n      The 'folder'.\n  lr        0.1       number\n")
+    assert page.startswith(
+        "  SETTING   DEFAULT   TYPE\n  out       required  text\n      The 'folder'.\n  lr        0.1       number\n"
+    )
     assert "one of constant, cosine, linear, wsd" in page
     assert "\n\nwith schedule=linear:\n" in page
     assert "schedule=cosine" not in page

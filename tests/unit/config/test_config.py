@@ -108,7 +108,7 @@ def test_recipe_goes_over_base_and_command_line_over_both(recipe):
 
 def test_base_problems_name_their_origin():
     assert refusal(base={"k": "x"}) == "recipe: k.0: must be a whole number, got 'x'"
-    assert settings(base={"k": 5}).k == (5,)  # a lone item stands for a list of one
+    assert given(k=5).k == (5,)  # a lone item stands for a list of one
     assert refusal(base={"kk": 1}).startswith("recipe: kk: unknown key")
 
 

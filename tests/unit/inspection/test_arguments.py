@@ -59,7 +59,11 @@ def test_a_recipe_may_be_left_out_or_say_nothing():
             "pretrain.yaml",
             "pretrain.yaml: is a recipe for pretrain, not for finetune; do it with: ptft pretrain pretrain.yaml",
         ),
-        ("pretrain", "several.yaml", "several.yaml: has several steps, not for pretrain; do it with: ptft run several.yaml"),
+        (
+            "pretrain",
+            "several.yaml",
+            "several.yaml: has several steps, not for pretrain; do it with: ptft run several.yaml",
+        ),
         ("pretrain", "typo.yaml", "typo.yaml: verb: unknown verb 'pretrian'; did you mean 'pretrain'? Known: "),
     ],
 )
@@ -71,7 +75,9 @@ def test_a_recipe_for_another_verb_is_refused(verb, name, sentence):
 
 def test_the_verb_of_a_recipe_must_be_there():
     assert verb_of(Path("several.yaml")) == "run"
-    with pytest.raises(RecipeError, match="plain.yaml: says neither verb: nor steps:; add a line such as 'verb: pretrain'"):
+    with pytest.raises(
+        RecipeError, match=r"plain\.yaml: says neither verb: nor steps:; add a line such as 'verb: pretrain'"
+    ):
         verb_of(Path("plain.yaml"))
 
 

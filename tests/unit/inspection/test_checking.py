@@ -40,15 +40,15 @@ def test_a_new_model_is_measured_and_nothing_is_written(here):
 
 
 def test_what_the_step_would_refuse_is_refused():
-    with pytest.raises(RecipeError, match="give either preset=NAME"):
+    with pytest.raises(RecipeError, match=r"give either preset=NAME"):
         check("pretrain", None, ["out=runs/x"])
-    with pytest.raises(RecipeError, match="shape.hiden: bert has no such attribute"):
+    with pytest.raises(RecipeError, match=r"shape\.hiden: bert has no such attribute"):
         check("pretrain", None, [*SMALL, "shape.hiden=3", "out=runs/x"])
 
 
 def test_a_folder_that_is_in_the_way_is_refused(here):
     (here / "runs").write_text("")
-    with pytest.raises(RecipeError, match="^out: "):
+    with pytest.raises(RecipeError, match=r"^out: "):
         check("pretrain", None, [*SMALL, "out=runs"])
 
 

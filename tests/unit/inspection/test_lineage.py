@@ -10,7 +10,11 @@ from ptft.inspection.lineage import lineage_tree
 
 def test_parents_are_nested(tmp_path):
     tokenizer = {"step": "tokenizer", "seeds": [0], "parents": []}
-    encoder = {"step": "pretrain", "corpus": {"path": "embedded"}, "parents": [{"path": "runs/t", "manifest": tokenizer}]}
+    encoder = {
+        "step": "pretrain",
+        "corpus": {"path": "embedded"},
+        "parents": [{"path": "runs/t", "manifest": tokenizer}],
+    }
     manifest = {
         "versions": {"torch": "2.13", "ptft": "0.1"},
         "step": "finetune",
@@ -39,7 +43,11 @@ def test_steps_of_a_recipe_are_read_from_their_folders(tmp_path, monkeypatch):
         (tmp_path / "r" / name / "manifest.json").write_text(json.dumps({"step": name, "parents": [{"path": parent}]}))
     (tmp_path / "r" / "manifest.json").write_text(json.dumps({"step": "run", "parents": [{"path": "r/a"}]}))
     lines = lineage_tree(tmp_path / "r")
-    assert [line.strip(" └─│├") for line in lines if "(" in line] == [f"{tmp_path / 'r'}  (run)", "r/a  (a)", "r/b  (b)"]
+    assert [line.strip(" └─│├") for line in lines if "(" in line] == [
+        f"{tmp_path / 'r'}  (run)",
+        "r/a  (a)",
+        "r/b  (b)",
+    ]
 
 
 def test_an_unfinished_recipe_shows_the_steps_that_are_done(tmp_path):
@@ -50,5 +58,7 @@ def test_an_unfinished_recipe_shows_the_steps_that_are_done(tmp_path):
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"holds no manifest\.json, .*; give the folder of a finished run, its out="):
+    with pytest.raises(
+        CheckpointError, match=r"holds no manifest\.json, .*; give the folder of a finished run, its out="
+    ):
         lineage_tree(tmp_path)

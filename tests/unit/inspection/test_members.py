@@ -12,7 +12,9 @@ from ptft.steps import STEPS
 
 
 @pytest.mark.parametrize(
-    ("package", "family"), [("steps", STEPS), ("actions", ACTIONS), ("objectives", OBJECTIVES)], ids=lambda x: str(x)[:9]
+    ("package", "family"),
+    [("steps", STEPS), ("actions", ACTIONS), ("objectives", OBJECTIVES)],
+    ids=lambda x: str(x)[:9],
 )
 def test_the_files_say_what_discovery_finds(package, family):
     assert members(package) == [(name, text, Path(path)) for name, text, path in family.rows()]

@@ -38,11 +38,18 @@ def test_an_installed_package_holds_its_recipes(packaged):
 def test_a_recipe_is_found_by_path_or_name(packaged):
     (packaged / "mine.yaml").write_text("")
     assert str(find_recipe("mine.yaml")) == "mine.yaml"
-    assert find_recipe("real/encoder") == packaged / "recipes" / "real" / "encoder.yaml"
+    assert str(find_recipe("real/encoder")) == "recipes/real/encoder.yaml"
+
+
+def test_a_recipe_that_lies_elsewhere_keeps_its_whole_path(packaged, monkeypatch):
+    monkeypatch.chdir(packaged / "ptft")
+    assert find_recipe("quick") == packaged / "recipes" / "quick.yaml"
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest(packaged):
-    with pytest.raises(RecipeError, match=r"'quik': no recipe file, and no recipe .*; did you mean 'quick'\? Known: quick,"):
+    with pytest.raises(
+        RecipeError, match=r"'quik': no recipe file, and no recipe .*; did you mean 'quick'\? Known: quick,"
+    ):
         find_recipe("quik")
 
 
@@ -54,7 +61,8 @@ def test_a_long_goal_is_cut(packaged):
 
 
 @pytest.mark.parametrize(
-    ("text", "verb"), [("verb: pretrain\nlr: 1\n", "pretrain"), ("steps: {a: 1}\nout: x\n", "run"), ("lr: 1\n", ""), ("", "")]
+    ("text", "verb"),
+    [("verb: pretrain\nlr: 1\n", "pretrain"), ("steps: {a: 1}\nout: x\n", "run"), ("lr: 1\n", ""), ("", "")],
 )
 def test_the_verb_of_a_recipe(packaged, text, verb):
     (packaged / "x.yaml").write_text(text)

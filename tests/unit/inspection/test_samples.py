@@ -67,5 +67,5 @@ def test_what_cannot_be_shown_is_refused(overrides, sentence):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="x.txt"):
+    with pytest.raises(DataError, match=r"x\.txt"):
         shown(f"corpus.path={tmp_path / 'x.txt'}")
