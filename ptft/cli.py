@@ -170,8 +170,7 @@ def _action_verb(name: str, summary: str) -> Verb:
 
 
 def _step(name: str, arguments: list[str]) -> None:
-    from ptft.config import load
-    from ptft.inspection.recipes import RECIPE_KEYS
+    from ptft.config import RECIPE_KEYS, load
     from ptft.run import execute
     from ptft.steps import STEPS
     from ptft.steps.folder import standing
@@ -207,8 +206,7 @@ def _run(arguments: list[str]) -> None:
 
 def _act(name: str, arguments: list[str]) -> None:
     from ptft.actions import ACTIONS
-    from ptft.config import load
-    from ptft.inspection.recipes import RECIPE_KEYS
+    from ptft.config import RECIPE_KEYS, load
 
     path, overrides = recipe_of(name, arguments)
     action = load(ACTIONS[name], path, overrides, ignore=RECIPE_KEYS).settings

@@ -23,6 +23,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if not match:  # a short form with its letters in another order: mml for masked_lm
+        mixed = {"".join(sorted(long)): long for long in names if len(long) > len(name)}
+        match = [mixed[m] for m in difflib.get_close_matches("".join(sorted(name)), mixed, n=1, cutoff=0.5)]
     hint = f"; did you mean {match[0]!r}? Known: " if match else "; known: "
     return hint + ", ".join(names)
 

@@ -89,9 +89,7 @@ def resolve(recipe: Run) -> dict[str, Step]:
     for name, step in recipe.steps.items():
         given = plain(step, given_only=True)
         if step.out:
-            raise RecipeError(
-                f"steps.{name}.out: a step of a recipe works in a folder below the run's; leave it out"
-            )
+            raise RecipeError(f"steps.{name}.out: a step of a recipe works in a folder below the run's; leave it out")
         for other in _needs(step):
             if other not in recipe.steps:
                 raise RecipeError(f"steps.{name}: there is no step {other!r}{nearest(other, recipe.steps)}")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ptft.compute import is_main, wait_for_all
-from ptft.config import load
+from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
 from ptft.errors import UserError
-from ptft.inspection.recipes import RECIPE_KEYS
 from ptft.report.page import write_report
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, finish, standing, undo
@@ -34,14 +33,13 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     step.check()
     if stand.is_continued:
         display.say(f"{stand.folder} was interrupted; going on")
-    if is_main():
-        begin(step, stand.folder)
+    made = begin(step, stand.folder) if is_main() else []
     wait_for_all()
     try:
         result = step.work(Place(stand.folder, display))
     except UserError:
         if is_main() and not stand.is_continued:
-            undo(stand.folder)
+            undo(stand.folder, made)
         raise
     if is_main():
         finish(stand.folder, result.figures, result.records, result.lineage)

@@ -24,7 +24,10 @@ from ptft.config.problems import dotted, shown
 from ptft.config.sheet import Sheet, leaves
 from ptft.config.source import KeyPath, read_recipe, write_yaml
 
-__all__ = ["Choice", "Loaded", "Settings", "describe", "differences", "dump", "load", "plain"]
+__all__ = ["RECIPE_KEYS", "Choice", "Loaded", "Settings", "describe", "differences", "dump", "load", "plain"]
+
+RECIPE_KEYS = ("verb",)
+"""Keys of a recipe file that say what it is for and are no settings."""
 
 S = TypeVar("S", bound=Settings)
 

@@ -44,7 +44,7 @@ class Source(NamedTuple):
 class _Loader(yaml.SafeLoader):
     """The safe loader with YAML 1.2's idea of a number: 1e-3 is one; yes, 1:30, 010 and 2024-01-01 are text."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML declares it so
+    yaml_implicit_resolvers = {}
 
 
 for _tag, _pattern, _first in (

@@ -9,11 +9,10 @@ from typing import Any, cast
 import torch
 
 from ptft.actions import ACTIONS
-from ptft.config import Loaded, Settings, load, plain
+from ptft.config import RECIPE_KEYS, Loaded, Settings, load, plain
 from ptft.config.problems import dotted
 from ptft.config.sheet import leaves
 from ptft.corpus.sources import describe
-from ptft.inspection.recipes import RECIPE_KEYS
 from ptft.models.building import new_config, new_model, read_config
 from ptft.models.presets import PRESETS
 from ptft.recipe import Run, resolve

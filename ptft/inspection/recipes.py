@@ -9,9 +9,6 @@ from ptft.errors import RecipeError
 from ptft.family import nearest
 from ptft.inspection.members import PACKAGE, Row, near
 
-RECIPE_KEYS = ("verb",)
-"""Keys of a recipe that are not settings: ``verb`` says which step the file is for."""
-
 _HEADING = re.compile(r"[a-z]+:")
 _LONGEST_GOAL = 120
 

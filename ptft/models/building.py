@@ -1,6 +1,5 @@
 """Make a stock model from a preset, or open one from a folder or the Hub, with the head that an objective needs."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -8,12 +7,14 @@ from typing import Any, Literal, cast
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError, RecipeError
 from ptft.family import nearest
 from ptft.models.preset import Preset
+from ptft.tokenization import no_checkpoint
 
 Head = Literal["masked_lm", "pretraining", "causal_lm", "backbone", "classification"]
 _AUTO = {
@@ -154,14 +155,12 @@ def read_config(name: str | Path) -> PretrainedConfig:
         CheckpointError: There is none.
     """
     name = checkpoint_folder(name)
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise no_checkpoint(name, "model", FileNotFoundError("it has no config.json"))
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(str(name))
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:160]
-        raise CheckpointError(
-            f"{str(name)!r} holds no model that transformers can open ({reason}); give a folder with config.json and "
-            "weights, or a Hub name"
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise no_checkpoint(name, "model", error) from None
     return config
 
 
@@ -172,7 +171,7 @@ def checkpoint_folder(name: str | Path) -> str:
 
 
 def open_model(
-    name: str | Path, head: Head, seed: int, config: PretrainedConfig | None = None
+    name: str | Path, head: Head, seed: int, config: PretrainedConfig | None = None, *, device: str = "cpu"
 ) -> tuple[PreTrainedModel, list[str]]:
     """Open a checkpoint with a stock class.
 
@@ -181,12 +180,14 @@ def open_model(
         head: Which stock class.
         seed: Draws the weights of heads that the checkpoint lacks.
         config: Replaces the checkpoint's own configuration.
+        device: ``meta`` reads only names and shapes of the weights: a check that costs nothing.
 
     Returns:
         The model in fp32, and the names of weights that the checkpoint lacks and that were drawn anew.
 
     Raises:
-        CheckpointError: There is no such checkpoint, or its architecture lacks this head.
+        CheckpointError: There is no such checkpoint, its weights are missing or damaged or do not fit its configuration,
+            or its architecture lacks this head.
     """
     config = config or read_config(name)
     torch.manual_seed(seed)
@@ -197,14 +198,36 @@ def open_model(
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            device_map=device,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
-        raise CheckpointError(f"{str(name)!r} cannot be opened for {head}: {reason}") from None
+        raise CheckpointError(
+            f"{str(name)!r} cannot be opened for {head} ({reason}); give a checkpoint whose weights are whole, of an "
+            "architecture that has this head"
+        ) from None
     other_shape = {key[0] for key in report["mismatched_keys"]}
     if not all(name.startswith(CLASSIFIER_HEADS) for name in other_shape):  # a former task's head had other labels
-        raise CheckpointError(f"{str(name)!r} has weights of other shapes than its config.json says")
+        raise CheckpointError(
+            f"{str(name)!r} has weights of other shapes than its config.json says ({min(other_shape)} and "
+            f"{len(other_shape) - 1} more); take config.json and weights from one checkpoint"
+        )
     return model, sorted({*report["missing_keys"], *other_shape})
+
+
+def open_trained(name: str | Path, head: Head, *, device: str = "cpu") -> PreTrainedModel:
+    """Open a checkpoint to use it as it stands; see :func:`open_model`.
+
+    Raises:
+        CheckpointError: As there, or weights of the head are not among the checkpoint's: drawn anew, they say nothing.
+    """
+    model, missing = open_model(name, head, 0, device=device)
+    if missing:
+        raise CheckpointError(
+            f"{str(name)!r} was not trained for {head}: it lacks {missing[0]}"
+            f"{f' and {len(missing) - 1} more weights' if missing[1:] else ''}; give a model that was pretrained for it"
+        )
+    return model
 
 
 def max_positions(config: PretrainedConfig) -> int:

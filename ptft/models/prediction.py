@@ -45,12 +45,14 @@ class Forward:
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> None:
         self.model = model
         self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
+        if getattr(model.config, "type_vocab_size", 0) < 2:
+            self._inputs.pop("token_type_ids", None)  # the model cannot tell A from B
         self._head = _VOCABULARY_HEADS.get(model.config.model_type)
         self._dense: Tensor | None = None
         body = model.base_model
         if self._head is None:
             output = model(**self._inputs, output_hidden_states=True)
-            self._dense = output.logits
+            self._dense = output["logits" if "logits" in output else "prediction_logits"]
             self.hidden: Float[Tensor, "batch seq width"] = output.hidden_states[-1]
             self.pooled: Float[Tensor, "batch width"] | None = None
             return

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ptft import rng
+from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import DataError
 from ptft.models.prediction import Forward, summed_cross_entropy
@@ -32,10 +33,7 @@ class WindowSampler(Sampler):
         self._windows = max(1, len(store.tokens) // length - 1)
         self._shifts = len(store.tokens) - self._windows * length  # a row takes one token more than its length
         if self._shifts < 1:
-            raise DataError(
-                f"the corpus has {len(store.tokens)} tokens, but a row of length {length} needs {length + 1}; give more "
-                "text or a smaller length"
-            )
+            raise _too_small(f"{len(store.tokens)} tokens", length)
         self.rows_per_block = rows_to_plan(self._windows, rows_per_step)
 
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
@@ -55,6 +53,13 @@ class WindowSampler(Sampler):
         )
 
 
+def _too_small(have: str, length: int) -> DataError:
+    return DataError(
+        f"the corpus has {have}, but a row of length {length} needs {length + 1} tokens; give more text or a smaller "
+        "length"
+    )
+
+
 class CausalLM(Objective):
     """Predict the next token at every position; documents follow each other, divided by the end-of-text token."""
 
@@ -66,6 +71,11 @@ class CausalLM(Objective):
     ) -> WindowSampler:
         """Windows over the stream of documents."""
         return WindowSampler(store, length, rows_per_step, seed)
+
+    def check_corpus(self, beginning: Beginning, length: int) -> None:
+        """Refuse a corpus that is too small even if each of its bytes were a token."""
+        if beginning.is_all and beginning.text_bytes + beginning.sentences <= length:
+            raise _too_small(f"{beginning.text_bytes} bytes", length)
 
     def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
         """The inputs are all tokens of a row but the last, the labels all but the first."""

@@ -66,7 +66,7 @@ class Optimizers:
         return float(next(self._groups())["lr"])
 
     def clip(self, max_norm: float) -> Tensor:
-        """Scale the gradients down to a global norm of at most ``max_norm`` (0: as they are); returns the norm before."""
+        """Scale the gradients down to a global norm of at most ``max_norm`` (0: as they are); gives the norm before."""
         if self._scaler is not None:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from ptft.errors import RecipeError
 from ptft.steps.step import RUNTIME_KEYS, Step
 
 _PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
+_SIGNS_OF_TRAINING = ("metrics.jsonl", "cells.jsonl")
 _LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
 
@@ -50,10 +52,10 @@ def standing(step: Step) -> Standing:
     if folder.is_file() or (folder.is_dir() and any(path.name != _PARTIAL_RECIPE for path in folder.iterdir())):
         raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise RecipeError(f"out: no permission to write in {str(parent)!r}; name another folder")
     if not parent.is_dir():
         raise RecipeError(f"out: {str(parent)!r} is a file, so {str(folder)!r} cannot be made; name another folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RecipeError(f"out: no permission to write in {str(parent)!r}; name another folder")
     return Standing(folder, False, False)
 
 
@@ -92,16 +94,38 @@ def _refuse_other_settings(step: Step, recipe: Path) -> None:
         )
 
 
-def begin(step: Step, folder: Path) -> None:
-    """Make the folder and write the resolved recipe."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", dump(step))
+def begin(step: Step, folder: Path) -> list[Path]:
+    """Make the folder and write the resolved recipe.
+
+    Returns:
+        The folders that were made, the innermost first.
+
+    Raises:
+        RecipeError: The folder cannot be made or written.
+    """
+    made = [path for path in [folder, *folder.parents] if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "recipe.yaml", dump(step))
+    except OSError as error:
+        if made:
+            undo(folder, made)
+        raise RecipeError(f"out: {str(folder)!r} cannot be written ({error.strerror}); name another folder") from None
+    return made
 
 
-def undo(folder: Path) -> None:
-    """Take back :func:`begin` after a mistake that only the work could find, unless training has begun."""
-    if not (folder / "metrics.jsonl").exists():
-        shutil.rmtree(folder)
+def undo(folder: Path, made: list[Path]) -> None:
+    """Take back :func:`begin` after a mistake that only the work could find, unless something was trained before it."""
+    if any(path.name in _SIGNS_OF_TRAINING for path in folder.rglob("*.jsonl")):
+        return
+    for path in folder.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in made:
+        with suppress(OSError):  # something else may have come into a folder above
+            path.rmdir()
 
 
 def finish(folder: Path, figures: Mapping[str, float], records: list[dict[str, Any]], lineage: dict[str, Any]) -> None:

@@ -5,7 +5,26 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from ptft.corpus.files import exists, neighbours
 from ptft.errors import CheckpointError
+
+
+def no_checkpoint(name: str | Path, what: str, error: Exception) -> CheckpointError:
+    """Say why a name gives no ``what`` (a model or a tokenizer): a mistyped folder, a file, or what the library said."""
+    name, path = str(name), Path(name)
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    if not exists(path):
+        near = neighbours(path)
+        return CheckpointError(
+            f"there is no folder {name!r}{near if 'did you mean' in near else ''}, and no {what} of that name can be had "
+            f"from the Hub ({reason}); check the name, or the network"
+        )
+    if path.is_file():
+        return CheckpointError(f"{name!r} is a file and no {what}; give the folder of a {what}, a run folder or a Hub name")
+    return CheckpointError(
+        f"{name!r} holds no {what} that transformers can open ({reason}); give the folder of a {what}, a run folder or a "
+        "Hub name"
+    )
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
@@ -17,10 +36,9 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(name))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{str(name)!r} holds no tokenizer that transformers can open ({_first_line(error)}); give a folder with "
-            "tokenizer.json or a Hub name"
-        ) from None
+        raise no_checkpoint(name, "tokenizer", error) from None
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made from the model's configuration alone
+        raise no_checkpoint(name, "tokenizer", ValueError("it has no vocabulary"))
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError(f"{str(name)!r} has a tokenizer without tokenizer.json; save it in the fast format first")
     backend = tokenizer.backend_tokenizer
@@ -35,10 +53,6 @@ def tokenizer_folder(name: str) -> str:
         return name
     inner = (Path(name) / part for part in ("model", "tokenizer"))
     return next((str(folder) for folder in inner if (folder / "tokenizer_config.json").exists()), name)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -56,4 +70,21 @@ def check_pair(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> 
         raise CheckpointError(
             f"the tokenizer has {len(tokenizer)} tokens but the model has embeddings for {config.vocab_size}; "
             "use the tokenizer that the model was pretrained with"
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, own: PreTrainedTokenizerBase, model: str) -> None:
+    """Refuse a tokenizer that numbers tokens otherwise than ``own``, the one that a model was pretrained with.
+
+    Tokens behind the own ones may be new.
+
+    Raises:
+        CheckpointError: An id stands for another token.
+    """
+    known = own.get_vocab()
+    others = sum(known.get(token) != number for token, number in tokenizer.get_vocab().items() if number < len(own))
+    if others:
+        raise CheckpointError(
+            f"tokenizer: {others} of its ids stand for other tokens than in the vocabulary that {model!r} was pretrained "
+            "with; leave tokenizer out, or train new weights with init=scratch"
         )
