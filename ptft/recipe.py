@@ -23,7 +23,7 @@ from ptft.family import nearest
 from ptft.report.page import write_report
 from ptft.run import execute, read_result
 from ptft.steps import STEPS
-from ptft.steps.folder import finish, same_settings, write_text
+from ptft.steps.folder import begin, check_new, finish, same_settings, undo, write_text
 from ptft.steps.step import Step
 
 _REFERENCE = "step:"
@@ -58,21 +58,37 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
     recipe = load(Run, path, overrides).settings
     steps = resolve(recipe)
     folder = Path(recipe.out)
-    _check_folder(folder)
+    check_folder(folder)
     for name, step in steps.items():
         if not _needs(recipe.steps[name]):  # what waits for another step's model can be checked only then
-            step.check()
-    begin = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", dump(recipe))
-    num_done = _carry_out(recipe, steps, display)
+            check_step(name, step)
+    began = time.perf_counter()
+    made = begin(recipe, folder)
+    try:
+        num_done = _carry_out(recipe, steps, display)
+    except UserError:
+        if made:
+            undo(folder, made)
+        raise
     figures = _figures(recipe, folder)
     former = read_result(folder) if (folder / "result.json").exists() else {}
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - began
     figures["seconds.total"] = seconds if num_done else former.get("seconds.total", seconds)
     finish(folder, figures, [], {"step": "run", "parents": [{"path": str(folder / name)} for name in steps]})
     write_report(folder)
     return read_result(folder)
+
+
+def check_step(name: str, step: Step) -> None:
+    """Check one step of a recipe.
+
+    Raises:
+        UserError: As the step's own check, with the step's name before it.
+    """
+    try:
+        step.check()
+    except UserError as error:
+        raise type(error)(f"steps.{name}: {error}") from None
 
 
 def resolve(recipe: Run) -> dict[str, Step]:
@@ -107,12 +123,17 @@ def resolve(recipe: Run) -> dict[str, Step]:
     return steps
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a run folder that is another's, or that cannot be made.
+
+    Raises:
+        RecipeError: It is so.
+    """
     recipe = folder / "recipe.yaml"
-    if recipe.exists() and "steps" not in read_yaml(recipe).data:
+    if not recipe.exists():
+        check_new(folder)
+    elif "steps" not in read_yaml(recipe).data:
         raise RecipeError(f"out: {str(folder)!r} holds the run of a single step; name another folder")
-    if folder.is_file() or (folder.is_dir() and not recipe.exists() and any(folder.iterdir())):
-        raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
 
 
 def _with_folders(value: Any, out: str) -> Any:

@@ -1,4 +1,4 @@
-"""What tests of several folders share: token stores without files, and small tokenizers trained on the embedded corpus."""
+"""What tests of several folders share: token stores without files, and small tokenizers."""
 
 import itertools
 

@@ -18,6 +18,9 @@ class Action(Settings, ABC):
 
     name: ClassVar[str] = ""
 
+    def check(self) -> None:
+        """Raise a ``UserError`` for what can be known to be wrong before it is done, for ``ptft check``."""
+
     @abstractmethod
     def do(self, display: Display) -> str:
         """Do it and return the text to print; empty prints nothing.

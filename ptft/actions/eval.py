@@ -4,13 +4,15 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.actions.action import Action
 from ptft.compute import Compute, Precision
 from ptft.config import Choice
-from ptft.corpus.sources import CorpusSettings, describe
+from ptft.corpus.sources import CorpusSettings, beginning, describe
 from ptft.display import Display
-from ptft.models.building import Head, max_positions, open_model, read_config
+from ptft.errors import RecipeError
+from ptft.models.building import Head, check_length, max_positions, open_trained, read_config
 from ptft.models.classifier import is_decoder_config
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
@@ -42,21 +44,39 @@ class Eval(Action):
     cache: str = "~/.cache/ptft"
     """Folder for compiled corpora."""
 
-    def do(self, display: Display) -> str:
-        """One line a figure; the same bits at every call."""
+    def check(self) -> None:
+        """The model was pretrained for what is measured, and the text can be read."""
+        self._opened()
+        beginning(self.corpus, 0)
+
+    def _opened(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[Objective, ...], Head]:
         config = read_config(self.model)
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         check_pair(tokenizer, config)
-        display.say(f"corpus: {describe(self.corpus)}")
-        objectives = self.objective or self._usual(config.architectures or [], is_decoder_config(config))
+        is_decoder = is_decoder_config(config)
+        objectives = self.objective or self._usual(config.architectures or [], is_decoder)
+        for objective in objectives:
+            if (objective.kind == "decoder") != is_decoder:
+                raise RecipeError(
+                    f"objective: {objective.name} measures {objective.kind}s, and {self.model!r} ({config.model_type}) "
+                    "is none; leave objective out"
+                )
         pairs = any(objective.makes_pairs for objective in objectives)
-        head: Head = "causal_lm" if objectives[0].kind == "decoder" else "pretraining" if pairs else "masked_lm"
-        model, _ = open_model(self.model, head, 0)
+        head: Head = "causal_lm" if is_decoder else "pretraining" if pairs else "masked_lm"
+        return open_trained(self.model, head), tokenizer, objectives, head
+
+    def do(self, display: Display) -> str:
+        """One line a figure; the same bits at every call."""
+        model, tokenizer, objectives, head = self._opened()
+        display.say(f"corpus: {describe(self.corpus)}")
         store, _ = compiled(self.corpus, "train", tokenizer, How(head == "causal_lm", self.joiner, 0, self.cache))
         vocabulary = Vocabulary.of(tokenizer)
         decides = next((objective for objective in objectives if objective.makes_pairs), objectives[0])
         rows = min(64, self.rows)
-        length = min(self.length, max_positions(config))
+        positions = max_positions(model.config)
+        if self.length != type(self).model_fields["length"].default:
+            check_length(self.length, positions)
+        length = min(self.length, positions)
         source = PretrainingBatches(decides.sampler(store, vocabulary, length, rows, 0), objectives, vocabulary, rows)
         counts = np.bincount(store.tokens, minlength=vocabulary.size)
         counts[vocabulary.special] = 0

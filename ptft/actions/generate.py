@@ -3,10 +3,11 @@
 from typing import ClassVar
 
 from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.actions.action import Action
 from ptft.display import Display
-from ptft.models.building import open_model, read_config
+from ptft.models.building import open_trained, read_config
 from ptft.prompting.generate import generate
 from ptft.prompting.scoring import check_decoder
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
@@ -31,13 +32,21 @@ class Generate(Action):
     stop: tuple[str, ...] = ()
     """End before any of these texts."""
 
-    def do(self, display: Display) -> str:
-        """The text and its continuation."""
+    def check(self) -> None:
+        """The model is a decoder."""
+        self._opened()
+
+    def _opened(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         config = read_config(self.model)
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         check_pair(tokenizer, config)
-        model, _ = open_model(self.model, "causal_lm", 0)
+        model = open_trained(self.model, "causal_lm")
         check_decoder(model, tokenizer)
+        return model, tokenizer
+
+    def do(self, display: Display) -> str:
+        """The text and its continuation."""
+        model, tokenizer = self._opened()
         return self.text + generate(
             model, tokenizer, self.text, max_new_tokens=self.max_new_tokens, temperature=self.temperature,
             top_p=self.top_p, seed=self.seed, stop=self.stop,

@@ -1,6 +1,7 @@
 """The verb ``predict``: labels and probabilities for a file of texts."""
 
 import csv
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,8 +13,8 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import predict_probabilities
 from ptft.finetuning.texts import encode_texts
-from ptft.models.building import max_positions
-from ptft.models.classifier import open_classifier
+from ptft.models.building import check_length, max_positions
+from ptft.models.classifier import Classifier, open_classifier
 from ptft.tasks.table import read_texts
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 
@@ -39,19 +40,32 @@ class Predict(Action):
     precision: Precision = "auto"
     """Of matrix products."""
 
-    def do(self, display: Display) -> str:
-        """Predict every row, empty texts included, in the order of the file."""
+    def check(self) -> None:
+        """There is a place to write, something to read, and a classifier."""
+        self._opened()
+
+    def _opened(self) -> tuple[list[tuple[str, str, str]], Classifier]:
         out = Path(self.out)
         if out.exists():
             raise RecipeError(f"out: {self.out!r} exists already; name another file")
         if not out.absolute().parent.is_dir():
             raise RecipeError(f"out: the folder {str(out.parent)!r} does not exist; make it first")
+        if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
+            raise RecipeError(f"out: no permission to write in {str(out.absolute().parent)!r}; name another file")
         rows = read_texts(self.data, self.text, self.text_a, self.text_b)
         if not rows:
             raise DataError(f"{self.data!r} holds no text to predict; give a file with rows")
-        classifier = open_classifier(self.model)
+        return rows, open_classifier(self.model)
+
+    def do(self, display: Display) -> str:
+        """Predict every row, empty texts included, in the order of the file."""
+        rows, classifier = self._opened()
+        out = Path(self.out)
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
-        length = min(self.length, max_positions(classifier.model.config))
+        positions = max_positions(classifier.model.config)
+        if self.length != type(self).model_fields["length"].default:
+            check_length(self.length, positions)
+        length = min(self.length, positions)
         texts = encode_texts([(first, second) for _, first, second in rows], tokenizer, length)
         probabilities = predict_probabilities(
             classifier, texts, Compute(self.precision),

@@ -50,8 +50,13 @@ def neighbours(path: Path) -> str:
     folder = path.parent
     if not exists(folder) or not folder.is_dir():
         return f"; there is no folder {str(folder)!r} either"
-    near = difflib.get_close_matches(path.name, _names(folder), n=1, cutoff=0.6)
-    return f"; did you mean {str(folder / near[0])!r}?" if near else _some_names(folder)
+    return near_name(path) or _some_names(folder)
+
+
+def near_name(path: Path) -> str:
+    """Say which name beside a mistyped path may have been meant, if one is near."""
+    near = difflib.get_close_matches(path.name, _names(path.parent), n=1, cutoff=0.6)
+    return f"; did you mean {str(path.parent / near[0])!r}?" if near else ""
 
 
 def _names(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptft.corpus.files import exists, neighbours
+from ptft.corpus.files import exists, near_name
 from ptft.corpus.tables import Cell, Row, check_columns, checked_cell
 from ptft.errors import DataError
 from ptft.family import nearest
@@ -105,8 +105,7 @@ def _reached(name: str) -> Iterator[None]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if exists(name):
             raise DataError(f"{name}: the saved data set cannot be opened ({reason}); save it anew") from None
-        near = neighbours(Path(name))
         raise DataError(
-            f"{name!r} is neither a file or folder{near if 'did you mean' in near else ''}, nor a data set that can be reached "
+            f"{name!r} is neither a file or folder{near_name(Path(name))}, nor a data set that can be reached "
             f"({reason}); check the name, or the network"
         ) from None

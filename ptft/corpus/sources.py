@@ -23,7 +23,7 @@ Document = list[str]
 Split = Literal["train", "valid"]
 FOLDER_FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 """Endings that are read from a folder, each also with ``.gz``; a .json file there is mostly no corpus."""
-_LOOKED_AT_BYTES = 1 << 24
+_LOOKED_AT_BYTES = 1 << 22
 _EMBEDDED = ("embedded", "embedded:lists")
 
 
@@ -73,7 +73,7 @@ class Beginning(NamedTuple):
 
 
 def beginning(settings: CorpusSettings, seed: int) -> Beginning:
-    """Read the first 16 MB of what is trained on, so that a wrong corpus is refused before anything is made of it.
+    """Read the first 4 MB of what is trained on, so that a wrong corpus is refused before anything is made of it.
 
     To read a large corpus twice is too dear: what is broken further behind is found when it is compiled.
 

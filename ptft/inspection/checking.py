@@ -9,13 +9,14 @@ from typing import Any, cast
 import torch
 
 from ptft.actions import ACTIONS
+from ptft.actions.action import Action
 from ptft.config import RECIPE_KEYS, Loaded, Settings, load, plain
 from ptft.config.problems import dotted
 from ptft.config.sheet import leaves
 from ptft.corpus.sources import describe
 from ptft.models.building import new_config, new_model, read_config
 from ptft.models.presets import PRESETS
-from ptft.recipe import Run, resolve
+from ptft.recipe import Run, check_folder, check_step, resolve
 from ptft.steps import STEPS
 from ptft.steps.folder import standing
 from ptft.steps.pretrain import Pretrain
@@ -51,6 +52,8 @@ def check(verb: str, path: Path | None, overrides: Sequence[str]) -> Checked:
         folder = _folder(loaded.settings)
         loaded.settings.check()
         facts = [*_facts(loaded.settings), ("out", folder)]
+    elif isinstance(loaded.settings, Action):
+        loaded.settings.check()
     return Checked(verb, origins(loaded), facts)
 
 
@@ -61,11 +64,12 @@ def check_steps(path: Path, overrides: Sequence[str]) -> list[Checked]:
         UserError: A setting or a file is not as it must be.
     """
     loaded = load(Run, path, overrides, ignore=RECIPE_KEYS)
+    check_folder(Path(loaded.settings.out))
     checked = []
     for name, step in resolve(loaded.settings).items():
         waits = _waits(loaded.settings.steps[name])
         if not waits:
-            step.check()
+            check_step(name, step)
         facts = [("waits", "for another step: checked when that is done")] if waits else _facts(step)
         own = Loaded(step, {key: loaded.origin.get(f"steps.{name}.{key}", "default") for key, _ in _leaves(step)})
         checked.append(Checked(f"{name} ({step.name})", origins(own), facts))

@@ -171,7 +171,7 @@ def checkpoint_folder(name: str | Path) -> str:
 
 
 def open_model(
-    name: str | Path, head: Head, seed: int, config: PretrainedConfig | None = None, *, device: str = "cpu"
+    name: str | Path, head: Head, seed: int, config: PretrainedConfig | None = None, *, shapes_only: bool = False
 ) -> tuple[PreTrainedModel, list[str]]:
     """Open a checkpoint with a stock class.
 
@@ -180,14 +180,14 @@ def open_model(
         head: Which stock class.
         seed: Draws the weights of heads that the checkpoint lacks.
         config: Replaces the checkpoint's own configuration.
-        device: ``meta`` reads only names and shapes of the weights: a check that costs nothing.
+        shapes_only: Read no more than names and shapes of the weights: a check that costs next to nothing.
 
     Returns:
         The model in fp32, and the names of weights that the checkpoint lacks and that were drawn anew.
 
     Raises:
-        CheckpointError: There is no such checkpoint, its weights are missing or damaged or do not fit its configuration,
-            or its architecture lacks this head.
+        CheckpointError: There is no such checkpoint, its weights are missing, damaged or of other shapes than its
+            configuration says, or its architecture lacks this head.
     """
     config = config or read_config(name)
     torch.manual_seed(seed)
@@ -198,7 +198,7 @@ def open_model(
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            device_map=device,
+            device_map="meta" if shapes_only else None,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
@@ -215,17 +215,18 @@ def open_model(
     return model, sorted({*report["missing_keys"], *other_shape})
 
 
-def open_trained(name: str | Path, head: Head, *, device: str = "cpu") -> PreTrainedModel:
+def open_trained(name: str | Path, head: Head, *, shapes_only: bool = False) -> PreTrainedModel:
     """Open a checkpoint to use it as it stands; see :func:`open_model`.
 
     Raises:
         CheckpointError: As there, or weights of the head are not among the checkpoint's: drawn anew, they say nothing.
     """
-    model, missing = open_model(name, head, 0, device=device)
+    model, missing = open_model(name, head, 0, shapes_only=shapes_only)
     if missing:
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise CheckpointError(
-            f"{str(name)!r} was not trained for {head}: it lacks {missing[0]}"
-            f"{f' and {len(missing) - 1} more weights' if missing[1:] else ''}; give a model that was pretrained for it"
+            f"{str(name)!r} lacks weights of the {head} head ({missing[0]}{more}), and random ones would say nothing; "
+            "give a model that was pretrained with it"
         )
     return model
 
@@ -238,6 +239,16 @@ def max_positions(config: PretrainedConfig) -> int:
             offset = (config.pad_token_id or 0) + 1 if config.model_type in _PADDED_POSITIONS else 0
             return value - offset
     return 1 << 20
+
+
+def check_length(length: int, positions: int) -> None:
+    """Refuse rows that are longer than a model's positions.
+
+    Raises:
+        RecipeError: They are.
+    """
+    if length > positions:
+        raise RecipeError(f"length: {length} tokens are more than the model's {positions} positions; give at most that")
 
 
 _PADDED_POSITIONS = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer"}

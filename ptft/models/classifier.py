@@ -37,6 +37,12 @@ def default_pooling(config: PretrainedConfig) -> Pooling:
     return "last" if is_decoder_config(config) else "mean"
 
 
+def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
+    """Whether a checkpoint was fine-tuned to classify, so that its language-model head is gone."""
+    is_stock = any(n.endswith("ForSequenceClassification") for n in config.architectures or [])
+    return is_stock or (Path(checkpoint_folder(name)) / "head.json").exists()
+
+
 class Classifier(nn.Module):
     """A model that gives one logit a label for each text.
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
@@ -61,11 +62,15 @@ class NextSentence(Objective):
         rows.targets["pair_labels"] = rows.pair_labels
         rows.counts[self.name] = len(rows.pair_labels)
 
-    def _logits(self, forward: Forward) -> Float[Tensor, "rows 2"]:
-        if forward.pooled is None or not hasattr(forward.model, "cls"):
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Refuse a model without BERT's head for pairs."""
+        if not hasattr(getattr(model, "cls", None), "seq_relationship"):
             raise CheckpointError(
-                f"next_sentence needs BERT's pooled output, which {type(forward.model).__name__} lacks; use a BERT"
+                f"next_sentence needs BERT's pooled output and head, which {type(model).__name__} lacks; use a BERT"
             )
+
+    def _logits(self, forward: Forward) -> Float[Tensor, "rows 2"]:
+        self.check_model(forward.model)
         logits: Tensor = forward.model.get_submodule("cls.seq_relationship")(forward.pooled)
         return logits
 

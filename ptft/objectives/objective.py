@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ptft.config import Settings
 from ptft.corpus.sources import Beginning
@@ -34,6 +35,13 @@ class Objective(Settings, ABC):
 
         Raises:
             DataError: The corpus does not have what the objective needs.
+        """
+
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Refuse a model that lacks what the objective needs of it.
+
+        Raises:
+            CheckpointError: It does.
         """
 
     @abstractmethod

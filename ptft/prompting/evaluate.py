@@ -124,11 +124,7 @@ def evaluate_prompts(
     """
     _check_settings(k, seeds, limit)
     check_decoder(model, tokenizer)
-    sets = _question_sets(task, template, tokenizer)
-    for questions in sets:
-        # Too few examples for the largest k: say so before anything is scored.
-        if not questions.items(max(k), seeds[0]):
-            raise DataError(f"the task {questions.name!r} makes no prompts; give it at least one row")
+    sets = _question_sets(task, template, tokenizer, k, seeds)
     figures: dict[str, float] = {}
     records: list[dict[str, Any]] = []
     documents: list[dict[str, Any]] = []
@@ -150,6 +146,24 @@ def evaluate_prompts(
     return PromptResult(figures, records, documents)
 
 
+def check_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskData | PromptTask,
+    *,
+    k: Sequence[int],
+    seeds: Sequence[int],
+    template: Template | None = None,
+) -> None:
+    """Refuse what :func:`evaluate_prompts` would refuse, without a model.
+
+    Raises:
+        RecipeError: As there.
+        DataError: As there, but for documents that do not fit into the model's positions.
+    """
+    _check_settings(k, seeds, 0)
+    _question_sets(task, template, tokenizer, k, seeds)
+
+
 def _check_settings(k: Sequence[int], seeds: Sequence[int], limit: int) -> None:
     for name, values in (("k", k), ("seeds", seeds)):
         if not values or min(values) < 0 or len(set(values)) < len(values):
@@ -159,6 +173,21 @@ def _check_settings(k: Sequence[int], seeds: Sequence[int], limit: int) -> None:
 
 
 def _question_sets(
+    task: TaskData | PromptTask,
+    template: Template | None,
+    tokenizer: PreTrainedTokenizerBase,
+    k: Sequence[int],
+    seeds: Sequence[int],
+) -> list[_Questions]:
+    """The sets of questions; too few examples for the largest k are refused before anything is scored."""
+    sets = _questions_of(task, template, tokenizer)
+    for questions in sets:
+        if not questions.items(max(k), seeds[0]):
+            raise DataError(f"the task {questions.name!r} makes no prompts; give it at least one row")
+    return sets
+
+
+def _questions_of(
     task: TaskData | PromptTask, template: Template | None, tokenizer: PreTrainedTokenizerBase
 ) -> list[_Questions]:
     """One set of questions for an in-context task, one for each test set of labelled data."""

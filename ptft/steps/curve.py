@@ -47,6 +47,7 @@ class Curve(FinetuneSettings):
         if not self.methods or not self.labels:
             raise RecipeError("methods and labels: name at least one of each")
         data, _ = self.check_data()
+        self.check_model()
         for count in self.labels:
             _part(data, count, 0)
         seed_list(self.seeds, self.seed)

@@ -15,10 +15,10 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.display import Display
-from ptft.errors import CheckpointError, RecipeError
+from ptft.errors import RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.building import max_positions, new_config, read_config
+from ptft.models.building import check_length, max_positions, new_config, open_model, read_config
 from ptft.models.classifier import (
     Classifier,
     Pooling,
@@ -38,6 +38,7 @@ from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import (
     TokenizerSettings,
     check_pair,
+    check_vocabulary,
     load_tokenizer,
     tokenizer_folder,
     tokenizer_hash,
@@ -99,11 +100,7 @@ class FinetuneSettings(TrainingStep):
         if self.preset:
             PRESETS[self.preset]
         config = read_config(self.model) if self.model else None
-        positions = max_positions(config) if config else PRESETS[self.preset].positions
-        if self.length > positions:
-            raise RecipeError(
-                f"length: {self.length} tokens are more than the model's {positions} positions; give at most that"
-            )
+        check_length(self.length, max_positions(config) if config else PRESETS[self.preset].positions)
         if self.tokenizer or self.model:
             tokenizer = load_tokenizer(tokenizer_folder(self.tokenizer or self.model))
             if config is not None and self.init == "pretrained":
@@ -112,6 +109,21 @@ class FinetuneSettings(TrainingStep):
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
             label=self.label, seed=0,
         )  # fmt: skip
+
+    def check_model(self) -> None:
+        """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
+        if self.init == "scratch":
+            return
+        self._pooling(read_config(self.model))
+        open_model(self.model, "backbone", 0, shapes_only=True)
+        if self.tokenizer:
+            own = load_tokenizer(tokenizer_folder(self.model))
+            check_vocabulary(load_tokenizer(tokenizer_folder(self.tokenizer)), own, self.model)
+
+    def _pooling(self, config: PretrainedConfig) -> Pooling:
+        if self.pooling == "cls" and is_decoder_config(config):
+            raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
+        return default_pooling(config) if self.pooling == "auto" else self.pooling
 
     def open_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
         """The model's tokenizer, another one, or one trained on the training texts."""
@@ -139,14 +151,9 @@ class FinetuneSettings(TrainingStep):
         if config.pad_token_id is None:
             tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
             config.pad_token_id = tokenizer.pad_token_id
-        pooling: Pooling = default_pooling(config) if self.pooling == "auto" else self.pooling
-        if pooling == "cls" and is_decoder_config(config):
-            raise CheckpointError(
-                "pooling: a decoder's first token has seen nothing of the text; use last, mean or max"
-            )
         weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
         source = self.model if self.init == "pretrained" else config
-        return new_classifier(source, labels, pooling, weights_seed, embedding_std=self.embedding_std)
+        return new_classifier(source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std)
 
     def steps(self, num_rows: int) -> int:
         """Updates for so many training rows."""
@@ -249,6 +256,7 @@ class Finetune(FinetuneSettings):
     def check(self) -> None:
         """Read everything that can be read."""
         data, _ = self.check_data()
+        self.check_model()
         if self.labels:
             subset(data, self.labels, 0)
         self.seed_list()
@@ -311,8 +319,9 @@ def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
         RecipeError: There is none.
     """
     chosen = list(range(first, first + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen or min(chosen) < 0:
-        raise RecipeError(f"seeds: must be a count of at least 1 or a list of numbers from 0, got {seeds}")
+    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
+        got = seeds if isinstance(seeds, int) else list(seeds)
+        raise RecipeError(f"seeds: must be a count of at least 1 or a list of different numbers from 0, got {got}")
     return chosen
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.compute import num_processes
-from ptft.config import differences, dump, load
+from ptft.config import Settings, differences, dump, load
 from ptft.errors import RecipeError
 from ptft.steps.step import RUNTIME_KEYS, Step
 
 _PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
-_SIGNS_OF_TRAINING = ("metrics.jsonl", "cells.jsonl")
+_SIGNS_OF_WORK = ("metrics.jsonl", "cells.jsonl", "state.json", "result.json")
 _LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
 
@@ -49,6 +49,16 @@ def standing(step: Step) -> Standing:
     if recipe.exists():
         _refuse_other_settings(step, recipe)
         return Standing(folder, (folder / "result.json").exists(), True)
+    check_new(folder)
+    return Standing(folder, False, False)
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that holds something, or that cannot be made.
+
+    Raises:
+        RecipeError: It is so.
+    """
     if folder.is_file() or (folder.is_dir() and any(path.name != _PARTIAL_RECIPE for path in folder.iterdir())):
         raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
@@ -56,7 +66,6 @@ def standing(step: Step) -> Standing:
         raise RecipeError(f"out: {str(parent)!r} is a file, so {str(folder)!r} cannot be made; name another folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RecipeError(f"out: no permission to write in {str(parent)!r}; name another folder")
-    return Standing(folder, False, False)
 
 
 def _free_name(folder: Path) -> Path:
@@ -94,7 +103,7 @@ def _refuse_other_settings(step: Step, recipe: Path) -> None:
         )
 
 
-def begin(step: Step, folder: Path) -> list[Path]:
+def begin(settings: Settings, folder: Path) -> list[Path]:
     """Make the folder and write the resolved recipe.
 
     Returns:
@@ -106,7 +115,7 @@ def begin(step: Step, folder: Path) -> list[Path]:
     made = [path for path in [folder, *folder.parents] if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "recipe.yaml", dump(step))
+        write_text(folder / "recipe.yaml", dump(settings))
     except OSError as error:
         if made:
             undo(folder, made)
@@ -115,8 +124,8 @@ def begin(step: Step, folder: Path) -> list[Path]:
 
 
 def undo(folder: Path, made: list[Path]) -> None:
-    """Take back :func:`begin` after a mistake that only the work could find, unless something was trained before it."""
-    if any(path.name in _SIGNS_OF_TRAINING for path in folder.rglob("*.jsonl")):
+    """Take back :func:`begin` after a mistake that only the work could find, unless there is work to lose."""
+    if any(path.name in _SIGNS_OF_WORK and path.stat().st_size for path in folder.rglob("*.json*")):
         return
     for path in folder.glob("*"):
         if path.is_dir():

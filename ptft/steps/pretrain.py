@@ -13,11 +13,12 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
 from ptft.corpus.files import file_format
-from ptft.corpus.sources import CorpusSettings, describe, documents
+from ptft.corpus.sources import CorpusSettings, beginning, describe, documents
 from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.building import (
     Head,
+    check_length,
     check_shape,
     max_positions,
     new_config,
@@ -26,7 +27,7 @@ from ptft.models.building import (
     read_config,
     save_model,
 )
-from ptft.models.classifier import is_decoder_config
+from ptft.models.classifier import is_classifier, is_decoder_config
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
@@ -41,6 +42,7 @@ from ptft.steps.training_step import TrainingStep
 from ptft.tokenization import (
     TokenizerSettings,
     check_pair,
+    check_vocabulary,
     load_tokenizer,
     tokenizer_folder,
     tokenizer_hash,
@@ -95,8 +97,25 @@ class Pretrain(TrainingStep):
     """At most so many held-out rows."""
 
     def check(self) -> None:
-        """Refuse what cannot work before anything is read or written."""
+        """Refuse what cannot work before anything is written."""
         self.check_training()
+        self._check_objectives()
+        if bool(self.preset) == bool(self.model):
+            got = f"preset={self.preset} and model={self.model}" if self.preset else "neither"
+            raise RecipeError(
+                f"preset or model: give one of preset=NAME, for a new model, and model=DIR, to go on from; got {got}"
+            )
+        if self.preset:
+            self._check_preset()
+        else:
+            self._check_model()
+        start = beginning(self.corpus, self.seed)
+        for objective in self.objective:
+            objective.check_corpus(start, self.length)
+        if self.valid:
+            beginning(self._valid_corpus(), self.seed)
+
+    def _check_objectives(self) -> None:
         kinds = {objective.kind for objective in self.objective}
         names = [objective.name for objective in self.objective]
         if not names or len(set(names)) < len(names):
@@ -107,34 +126,47 @@ class Pretrain(TrainingStep):
             )
         if sum(objective.makes_pairs for objective in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
-        if self.preset:
-            preset = PRESETS[self.preset]
-            if preset.kind != self.objective[0].kind:
-                raise RecipeError(
-                    f"preset: {self.preset!r} is {_A[preset.kind]}, but {names[0]} trains {_A[self.objective[0].kind]}"
-                )
-            check_shape(preset, self.shape)
-            longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
-            self._check_length(int(longest))
-        if bool(self.preset) == bool(self.model):
-            raise RecipeError("give either preset=NAME for a new model or model=DIR to go on from, and not both")
-        if self.model:
-            config = read_config(self.model)
-            kind = "decoder" if is_decoder_config(config) else "encoder"
-            if kind != self.objective[0].kind:
-                raise RecipeError(
-                    f"model: {self.model!r} is {_A[kind]} ({config.model_type}), but {names[0]} trains "
-                    f"{_A[self.objective[0].kind]}; give another objective or model"
-                )
-            self._check_length(max_positions(config))
-            if self.shape:
-                raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
-            check_pair(self._check_specials(), config)
-        elif self.tokenizer:
+
+    def _check_preset(self) -> None:
+        preset, objective = PRESETS[self.preset], self.objective[0]
+        if preset.kind != objective.kind:
+            raise RecipeError(
+                f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
+                "give another objective or preset"
+            )
+        check_shape(preset, self.shape)
+        longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
+        check_length(self.length, int(longest))
+        if self.tokenizer:
             self._check_specials()
-        describe(self.corpus)
-        if self.valid:
-            describe(self._valid_corpus())
+        else:
+            self._new_tokenizer().check()
+
+    def _check_model(self) -> None:
+        config, objective = read_config(self.model), self.objective[0]
+        kind = "decoder" if is_decoder_config(config) else "encoder"
+        if kind != objective.kind:
+            raise RecipeError(
+                f"model: {self.model!r} is {_A[kind]} ({config.model_type}), but {objective.name} trains "
+                f"{_A[objective.kind]}; give another objective or model"
+            )
+        check_length(self.length, max_positions(config))
+        if self.shape:
+            raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
+        tokenizer = self._check_specials()
+        check_pair(tokenizer, config)
+        if self.init == "scratch":
+            return
+        if is_classifier(self.model, config):
+            raise RecipeError(
+                f"model: {self.model!r} is a fine-tuned classifier, which lost what {objective.name} trains; give the "
+                "checkpoint that it was fine-tuned from"
+            )
+        model, _ = open_model(self.model, self.head, 0, shapes_only=True)
+        for objective in self.objective:
+            objective.check_model(model)
+        if self.tokenizer:
+            check_vocabulary(tokenizer, load_tokenizer(tokenizer_folder(self.model)), self.model)
 
     def _check_specials(self) -> PreTrainedTokenizerBase:
         """Open the tokenizer that is given and refuse it if it lacks a special token that the rows need."""
@@ -153,12 +185,6 @@ class Pretrain(TrainingStep):
         """The held-out text, all of it."""
         text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
         return CorpusSettings(path=self.valid, text=text, valid_ratio=0)
-
-    def _check_length(self, positions: int) -> None:
-        if self.length > positions:
-            raise RecipeError(
-                f"length: {self.length} tokens are more than the model's {positions} positions; give at most that"
-            )
 
     @property
     def head(self) -> Head:
@@ -257,18 +283,20 @@ class Pretrain(TrainingStep):
         if kept.exists():
             return load_tokenizer(kept)
         place.display.say(f"training a tokenizer of {self.vocab_size} tokens")
-        settings = TokenizerSettings(
+        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
+        tokenizer = train_tokenizer(lines, self._new_tokenizer(), model_max_length=PRESETS[self.preset].positions)
+        partial = place.folder / ".tokenizer.partial"
+        tokenizer.save_pretrained(partial)
+        partial.rename(kept)
+        return tokenizer
+
+    def _new_tokenizer(self) -> TokenizerSettings:
+        return TokenizerSettings(
             kind="bpe" if self.head == "causal_lm" else "wordpiece",
             vocab_size=self.vocab_size,
             lowercase=self.lowercase,
             prefix_space=self.prefix_space,
         )
-        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
-        tokenizer = train_tokenizer(lines, settings, model_max_length=PRESETS[self.preset].positions)
-        partial = place.folder / ".tokenizer.partial"
-        tokenizer.save_pretrained(partial)
-        partial.rename(kept)
-        return tokenizer
 
     def _model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1

@@ -10,16 +10,17 @@ from pydantic import Field
 
 from ptft.compute import is_main, limit_threads
 from ptft.errors import RecipeError
-from ptft.models.building import open_model, read_config
+from ptft.models.building import open_trained, read_config
 from ptft.models.classifier import is_decoder_config
 from ptft.prompting import Template, default_template, evaluate_prompts
-from ptft.prompting.shots import choose_shots
+from ptft.prompting.evaluate import check_prompts
 from ptft.steps.finetune import seed_list
 from ptft.steps.folder import parent, write_text
 from ptft.steps.step import Place, Result, Step
 from ptft.tasks import PROMPT_TASKS, TASKS
 from ptft.tasks.prompt_task import PromptTask
 from ptft.tasks.table import read_task
+from ptft.tasks.table_source import refuse_given
 from ptft.tasks.task import TaskData
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash
 
@@ -55,25 +56,25 @@ class Prompt(Step):
 
     def check(self) -> None:
         """Read everything that can be read."""
-        if not self.k or min(self.k) < 0:
-            raise RecipeError(f"k: must be one or several numbers of shots from 0, got {list(self.k)}")
-        seed_list(self.seeds, self.seed)
+        seeds = seed_list(self.seeds, self.seed)
         config = read_config(self.model)
-        check_pair(load_tokenizer(tokenizer_folder(self.model)), config)
         if not is_decoder_config(config):
             raise RecipeError(
                 f"model: {self.model!r} is no causal language model ({config.model_type}); prompting "
                 "needs a decoder, pretrained with objective=causal_lm"
             )
+        tokenizer = load_tokenizer(tokenizer_folder(self.model))
+        check_pair(tokenizer, config)
+        open_trained(self.model, "causal_lm", shapes_only=True)
         for task, _ in self._tasks():
-            if isinstance(task, TaskData):
-                self._template(task)
-                if max(self.k):
-                    choose_shots(task.train, task.labels, max(self.k), 0)
+            check_prompts(tokenizer, task, k=self.k, seeds=seeds, template=self._template(task))
 
     def _tasks(self) -> list[tuple[TaskData | PromptTask, list[str]]]:
         if not self.data:
             raise RecipeError("data: name at least one task or table")
+        if all(name in PROMPT_TASKS for name in self.data):
+            given = {"template": self.template, "words": ",".join(self.words), "shots": self.shots, "text": self.text}
+            refuse_given(given, f"{', '.join(self.data)} brings prompts of its own")
         return [(PROMPT_TASKS[name](), []) if name in PROMPT_TASKS else self._read(name) for name in self.data]
 
     def _read(self, name: str) -> tuple[TaskData, list[str]]:
@@ -88,7 +89,9 @@ class Prompt(Step):
             data, notes = read_task(name, **columns)
         return replace(data, train=data.train + data.valid), notes
 
-    def _template(self, task: TaskData) -> Template:
+    def _template(self, task: TaskData | PromptTask) -> Template | None:
+        if isinstance(task, PromptTask):
+            return None
         if not self.template:
             return Template(default_template(task.train).text, words=self.words)
         return Template(self.template, words=self.words)
@@ -97,7 +100,7 @@ class Prompt(Step):
         """Every task, number of shots and seed."""
         limit_threads(self.threads)
         seeds = seed_list(self.seeds, self.seed)
-        model, _ = open_model(self.model, "causal_lm", 0)
+        model = open_trained(self.model, "causal_lm")
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         figures: dict[str, float] = {}
         records: list[dict[str, Any]] = []
@@ -105,9 +108,8 @@ class Prompt(Step):
         for task, notes in self._tasks():
             for note in notes:
                 place.display.say(note)
-            template = self._template(task) if isinstance(task, TaskData) else None
             result = evaluate_prompts(
-                model, tokenizer, task, k=self.k, seeds=seeds, template=template, limit=self.limit,
+                model, tokenizer, task, k=self.k, seeds=seeds, template=self._template(task), limit=self.limit,
                 progress=partial(place.display.progress, f"prompting, {task.name}"),
             )  # fmt: skip
             figures |= result.figures

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ptft.compute import is_main
-from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
+from ptft.corpus.sources import CorpusSettings, beginning, documents, fingerprint
 from ptft.steps.step import Place, Result, Step
 from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
 from ptft.tokenization.quality import text_figures
@@ -29,16 +29,19 @@ class Tokenizer(Step):
     """Longest input in tokens of the models it is for."""
 
     def check(self) -> None:
-        """The corpus exists."""
-        describe(self.corpus)
+        """The vocabulary can be made and the corpus read."""
+        self._settings().check()
+        beginning(self.corpus, self.seed)
+
+    def _settings(self) -> TokenizerSettings:
+        return TokenizerSettings(
+            kind=self.kind, vocab_size=self.vocab_size, lowercase=self.lowercase, prefix_space=self.prefix_space
+        )
 
     def work(self, place: Place) -> Result:
         """Train, save, measure."""
-        settings = TokenizerSettings(
-            kind=self.kind, vocab_size=self.vocab_size, lowercase=self.lowercase, prefix_space=self.prefix_space
-        )
         lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
-        tokenizer = train_tokenizer(lines, settings, model_max_length=self.model_max_length)
+        tokenizer = train_tokenizer(lines, self._settings(), model_max_length=self.model_max_length)
         if is_main():
             tokenizer.save_pretrained(place.folder / "model")
         held_out = [sentence for document in documents(self.corpus, "valid", self.seed) for sentence in document]

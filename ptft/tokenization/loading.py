@@ -1,29 +1,29 @@
 """Open a stock tokenizer, name its content by a hash, and check that it belongs to a model."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from ptft.corpus.files import exists, neighbours
+from ptft.corpus.files import exists, near_name
 from ptft.errors import CheckpointError
 
 
 def no_checkpoint(name: str | Path, what: str, error: Exception) -> CheckpointError:
-    """Say why a name gives no ``what`` (a model or a tokenizer): a mistyped folder, a file, or what the library said."""
+    """Say why a name gives no model or tokenizer: a mistyped folder, a file, or what the library said."""
     name, path = str(name), Path(name)
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(": ")
     if not exists(path):
-        near = neighbours(path)
         return CheckpointError(
-            f"there is no folder {name!r}{near if 'did you mean' in near else ''}, and no {what} of that name can be had "
-            f"from the Hub ({reason}); check the name, or the network"
+            f"there is no folder {name!r}{near_name(path)}, and no {what} of that name can be had from the Hub "
+            f"({reason}); check the name, or the network"
         )
     if path.is_file():
-        return CheckpointError(f"{name!r} is a file and no {what}; give the folder of a {what}, a run folder or a Hub name")
+        return CheckpointError(f"{name!r} is a file; give the folder of a {what}, a run folder or a Hub name")
     return CheckpointError(
-        f"{name!r} holds no {what} that transformers can open ({reason}); give the folder of a {what}, a run folder or a "
-        "Hub name"
+        f"{name!r} holds no {what} that transformers can open ({reason}); give the folder of a {what}, a run folder or "
+        "a Hub name"
     )
 
 
@@ -35,7 +35,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(name))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # for a damaged file, tokenizers raises no narrower class
         raise no_checkpoint(name, "tokenizer", error) from None
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made from the model's configuration alone
         raise no_checkpoint(name, "tokenizer", ValueError("it has no vocabulary"))
@@ -57,7 +57,9 @@ def tokenizer_folder(name: str) -> str:
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """A SHA-256 of everything that decides which ids a text gets, as 64 hexadecimal digits."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    del content["padding"], content["truncation"]  # a call with padding=True leaves its wish behind
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_pair(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
@@ -85,6 +87,6 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, own: PreTrainedTokenize
     others = sum(known.get(token) != number for token, number in tokenizer.get_vocab().items() if number < len(own))
     if others:
         raise CheckpointError(
-            f"tokenizer: {others} of its ids stand for other tokens than in the vocabulary that {model!r} was pretrained "
-            "with; leave tokenizer out, or train new weights with init=scratch"
+            f"tokenizer: {others} of its ids stand for other tokens than in the vocabulary that {model!r} was "
+            "pretrained with; leave tokenizer out, or train new weights with init=scratch"
         )

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from ptft.config import Settings
-from ptft.errors import DataError
+from ptft.errors import DataError, RecipeError
 
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 END_OF_TEXT = "<|endoftext|>"
@@ -30,6 +30,19 @@ class TokenizerSettings(Settings):
     prefix_space: bool = False
     """Put a space before the first word, so that a word is one token wherever it stands (bpe only)."""
 
+    def check(self) -> None:
+        """Refuse a byte-level BPE without room for a merge.
+
+        Raises:
+            RecipeError: It is too small.
+        """
+        smallest = 256 + len(GPT_SPECIALS) + 1
+        if self.kind == "bpe" and self.vocab_size < smallest:
+            raise RecipeError(
+                f"vocab_size: a byte-level BPE has 256 bytes and {len(GPT_SPECIALS)} special tokens before its first "
+                f"merge; give at least {smallest}, got {self.vocab_size}"
+            )
+
 
 def train_tokenizer(
     texts: Iterable[str], settings: TokenizerSettings, *, model_max_length: int
@@ -46,10 +59,12 @@ def train_tokenizer(
         model_max_length: Longest input in tokens that the model will take; stored with the tokenizer.
 
     Raises:
-        DataError: The texts hold no character.
+        DataError: The texts hold no character (bpe: no two in a row).
+        RecipeError: The size cannot be.
 
     Paper: Wu et al. 2016 (WordPiece), arXiv 1609.08144; Radford et al. 2019 (byte-level BPE).
     """
+    settings.check()
     train = _train_wordpiece if settings.kind == "wordpiece" else _train_bpe
     return train(texts, settings, model_max_length)
 
@@ -82,13 +97,15 @@ def _train_bpe(texts: Iterable[str], settings: TokenizerSettings, model_max_leng
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.prefix_space)
     trainer = trainers.BpeTrainer(
-        vocab_size=max(settings.vocab_size, 256 + len(GPT_SPECIALS)),
+        vocab_size=settings.vocab_size,
         special_tokens=GPT_SPECIALS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     merges = [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+    if not merges:
+        raise DataError("the texts for the tokenizer hold no two characters in a row; give a corpus with text")
     return GPT2Tokenizer(
         vocab=tokenizer.get_vocab(),
         merges=merges,  # type: ignore[arg-type]  # annotated as text, used as pairs

@@ -97,11 +97,11 @@ def _write_recipes(folder: Path) -> None:
 
 
 def _make_runs(folder: Path) -> None:
-    fast = {"budget": "2steps", "rows_per_step": 4, "length": 32, "vocab_size": 120, "precision": "fp32", "threads": 1}
+    fast = {"budget": "2steps", "rows_per_step": 4, "length": 32, "precision": "fp32", "threads": 1}
     corpus = {"path": str(folder / "good.txt")}
     common = {"corpus": corpus, "cache": str(folder / ".cache"), **fast}
-    perform("pretrain", preset="bert-tiny", shape=TINY_ENCODER, out=str(folder / "encoder"), **common)
-    perform("pretrain", preset="gpt2-tiny", shape=TINY_DECODER, objective="causal_lm", out=str(folder / "decoder"), **common)
+    perform("pretrain", preset="bert-tiny", shape=TINY_ENCODER, vocab_size=64, out=str(folder / "encoder"), **common)
+    perform("pretrain", preset="gpt2-tiny", shape=TINY_DECODER, objective="causal_lm", vocab_size=300, out=str(folder / "decoder"), **common)
     tuned = {"data": str(folder / "good.csv"), "model": str(folder / "encoder"), "length": 32, "min_steps": 0}
     perform("finetune", **tuned, budget="1steps", precision="fp32", out=str(folder / "classifier"))
     perform("tokenizer", corpus=corpus, vocab_size=200, out=str(folder / "large_tokenizer"))
@@ -152,12 +152,17 @@ def _trained(*_args, **_settings):
     raise AssertionError("training began")
 
 
+def _begun(*_args):
+    raise AssertionError("the run folder was made")
+
+
 @pytest.fixture
 def ptft(desk, tmp_path, monkeypatch, capsys):
     """Type a command line in the folder; gives code, what stderr says, and what changed in the folder."""
     monkeypatch.chdir(desk)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("ptft.run.begin", _begun)
     for place in ("ptft.steps.pretrain.fit", "ptft.steps.finetune.fit", "ptft.prompting.evaluate.score_requests"):
         monkeypatch.setattr(place, _trained)
 

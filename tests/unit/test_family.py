@@ -94,7 +94,7 @@ def test_unknown_names_get_the_nearest_and_all(package):
         RecipeError, match=r"^unknown thing 'mased_lm'; did you mean 'masked_lm'\? Known: causal_lm, masked_lm$"
     ):
         found["mased_lm"]
-    with pytest.raises(RecipeError, match="^unknown thing 'xyz'; known: causal_lm, masked_lm$"):
+    with pytest.raises(RecipeError, match=r"^unknown thing 'xyz'; known: causal_lm, masked_lm$"):
         found["xyz"]
 
 

@@ -52,7 +52,7 @@ def test_order_and_number_of_keys_matter():
 @pytest.mark.parametrize("keys", [(0,), (1, 0), (0, 0, 7), (2**62, 3)])
 def test_uniform_is_uniform(keys):
     values = rng.uniform(*keys, np.arange(20_000))
-    assert 0 <= values.min() and values.max() < 1
+    assert values.min() >= 0 and values.max() < 1
     assert chisquare(np.histogram(values, 100, (0, 1))[0]).pvalue > 1e-4
     assert kstest(values, "uniform").pvalue > 1e-4
 
@@ -70,7 +70,7 @@ def test_neighbouring_keys_give_uniform_and_unrelated_draws(axis):
 def test_integers_are_uniform_below_high(high):
     values = rng.integers(high, 5, np.arange(50_000))
     assert values.dtype == np.int64
-    assert 0 <= values.min() and values.max() < high
+    assert values.min() >= 0 and values.max() < high
     bins = min(high, 100)
     sizes = np.bincount(np.arange(high) * bins // high)
     seen = np.bincount(values * bins // high, minlength=bins)

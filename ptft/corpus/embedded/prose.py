@@ -41,22 +41,25 @@ _EVENTS = (
 _TLDR = "tl;dr: {person} {cue} the {noun}."
 
 
-def _opening(draws: Draws, topic: Category, person: str, noun: str) -> str:
-    other_nouns = [word for word in topic.all_words if word != noun]
+# A document keeps coming back to this many nouns of its topic.
+_NUM_NOUNS = 3
+
+
+def _opening(draws: Draws, topic: Category, person: str, noun: str, noun2: str) -> str:
     return draws.pick(_OPENINGS).format(
         person=person,
         noun=noun,
-        noun2=draws.pick(other_nouns),
+        noun2=noun2,
         verb=draws.pick(topic.verbs),
         place=draws.pick(topic.places),
         day=draws.pick(DAYS),
     )
 
 
-def _opinions(draws: Draws, topic: Category, polarity: int, person: str, count: int) -> list[str]:
+def _opinions(draws: Draws, nouns: list[str], polarity: int, person: str, count: int) -> list[str]:
     sentences = []
     for which in draws.sample(range(len(_OPINIONS)), count):
-        noun, noun2 = draws.sample(topic.all_words, 2)
+        noun, noun2 = draws.sample(nouns, 2)
         adjective, adjective2 = draws.sample(POLARITIES[polarity].all_words, 2)
         sentences.append(
             _OPINIONS[which].format(
@@ -71,28 +74,34 @@ def _opinions(draws: Draws, topic: Category, polarity: int, person: str, count: 
     return sentences
 
 
-def review(draws: Draws) -> list[str]:
-    """One person's opinion, of one polarity, on one topic: 4 to 7 sentences."""
+def _review(draws: Draws, num_opinions: int) -> tuple[list[str], str]:
     topic, polarity, person = draws.pick(TOPICS), draws.below(2), draws.pick(NAMES)
-    opening = _opening(draws, topic, person, draws.pick(topic.all_words))
-    return [opening, *_opinions(draws, topic, polarity, person, draws.between(3, 6))]
+    nouns = draws.sample(topic.all_words, _NUM_NOUNS)
+    opening = _opening(draws, topic, person, nouns[0], nouns[1])
+    summary = _TLDR.format(person=person, cue=CUES[-1][polarity], noun=nouns[0])
+    return [opening, *_opinions(draws, nouns, polarity, person, num_opinions)], summary
+
+
+def review(draws: Draws) -> list[str]:
+    """One person's opinion, of one polarity, on a few things of one topic: 4 to 7 sentences."""
+    sentences, _ = _review(draws, draws.between(3, 6))
+    return sentences
 
 
 def review_with_tldr(draws: Draws) -> list[str]:
     """Four sentences of a review and a line that sums them up, about the noun named first."""
-    topic, polarity, person = draws.pick(TOPICS), draws.below(2), draws.pick(NAMES)
-    noun = draws.pick(topic.all_words)
-    summary = _TLDR.format(person=person, cue=CUES[-1][polarity], noun=noun)
-    return [_opening(draws, topic, person, noun), *_opinions(draws, topic, polarity, person, 3), summary]
+    sentences, summary = _review(draws, 3)
+    return [*sentences, summary]
 
 
 def story(draws: Draws) -> list[str]:
-    """4 to 7 events of one topic with one or two persons and no polarity."""
+    """4 to 7 events around a few things of one topic, with one or two persons and no polarity."""
     topic = draws.pick(TOPICS)
+    nouns = draws.sample(topic.all_words, _NUM_NOUNS)
     cast = draws.sample(NAMES, draws.between(1, 2))
     sentences = []
     for template in draws.sample(_EVENTS, draws.between(4, 7)):
-        noun, noun2 = draws.sample(topic.all_words, 2)
+        noun, noun2 = draws.sample(nouns, 2)
         sentences.append(
             template.format(
                 person=cast[0],

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -29,9 +30,9 @@ def as_texts(store):
     """Documents as lists of sentences, read back through both indices."""
     tokens = "".join(map(chr, store.tokens.tolist()))
     ends = [0, *store.sentence_ends.tolist()]
-    sentences = [tokens[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    sentences = [tokens[begin:end] for begin, end in itertools.pairwise(ends)]
     ends = [0, *store.document_ends.tolist()]
-    return [sentences[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [sentences[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def test_tokens_lie_in_order_with_sentence_and_document_ends(tmp_path):
@@ -106,7 +107,7 @@ def test_a_compiled_corpus_is_not_read_again(tmp_path):
 @pytest.mark.parametrize("documents", [[], [[]], [["", " "], ["123"]]])
 def test_an_empty_corpus_is_refused(tmp_path, documents):
     with pytest.raises(
-        DataError, match="^the corpus is empty: no document gives a token; check the path and the text column$"
+        DataError, match=r"^the corpus is empty: no document gives a token; check the path and the text column$"
     ):
         compiled(tmp_path, documents)
     assert list(tmp_path.iterdir()) == []
@@ -139,7 +140,7 @@ def test_a_damaged_description_is_named(tmp_path, content):
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DataError, match="^cannot write the token store below '.*cache': "):
+    with pytest.raises(DataError, match=r"^cannot write the token store below '.*cache': "):
         compiled(tmp_path / "cache")
 
 
@@ -178,7 +179,8 @@ def documents():
 if sys.argv[2] == "renaming":
     Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 store._SENTENCES_PER_BATCH = 1
-store.compile_store(documents(), lambda texts: [[1, 2] for _ in texts], Path(sys.argv[1]), "key", vocab_size=9, end_token=None)
+cache = Path(sys.argv[1])
+store.compile_store(documents(), lambda texts: [[1, 2] for _ in texts], cache, "key", vocab_size=9, end_token=None)
 """
 
 

@@ -49,7 +49,8 @@ def test_class_named_in_the_config_opens_it(kind, run_of):
     (name,) = AutoConfig.from_pretrained(folder).architectures
     assert name == {"bert": "BertForPreTraining", "gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}[kind]
     assert opened(getattr(transformers, name), folder)[1] == clean()
-    assert opened(AutoModelForPreTraining, folder)[1] == clean()
+    if kind != "llama":  # for which transformers has no class of this kind
+        assert opened(AutoModelForPreTraining, folder)[1] == clean()
 
 
 POOLER = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
@@ -245,7 +246,7 @@ def test_weights_of_another_shape_than_the_config_says(bert_run, tmp_path):
 @pytest.mark.parametrize("head", ["causal_lm", "classification"])
 def test_what_is_no_model(head, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no such thing"}')
-    with pytest.raises(CheckpointError, match=r"holds no model that transformers can open \(.*\); give a folder with"):
+    with pytest.raises(CheckpointError, match=r"holds no model that transformers can open \(.*\); give "):
         open_model(tmp_path, head, 0)
 
 

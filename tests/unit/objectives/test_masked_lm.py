@@ -16,7 +16,10 @@ SHAPE = {
 SPARSE = {
     "BertForMaskedLM": (transformers.BertConfig, SHAPE),
     "BertForPreTraining": (transformers.BertConfig, SHAPE),
-    "RobertaForMaskedLM": (transformers.RobertaConfig, SHAPE | {"type_vocab_size": 1, "bos_token_id": 2, "eos_token_id": 3}),
+    "RobertaForMaskedLM": (
+        transformers.RobertaConfig,
+        SHAPE | {"type_vocab_size": 1, "bos_token_id": 2, "eos_token_id": 3},
+    ),
     "ModernBertForMaskedLM": (
         transformers.ModernBertConfig,
         {name: value for name, value in SHAPE.items() if "dropout" not in name}
@@ -30,7 +33,10 @@ SPARSE = {
 }
 DENSE = {
     "ElectraForMaskedLM": (transformers.ElectraConfig, SHAPE | {"embedding_size": 16}),
-    "AlbertForMaskedLM": (transformers.AlbertConfig, SHAPE | {"embedding_size": 8, "bos_token_id": 2, "eos_token_id": 3}),
+    "AlbertForMaskedLM": (
+        transformers.AlbertConfig,
+        SHAPE | {"embedding_size": 8, "bos_token_id": 2, "eos_token_id": 3},
+    ),
 }
 
 

@@ -57,7 +57,9 @@ def test_exactly_the_rounded_share_is_predicted(mask, mask_ratio):
     assert counts_of(mask(rows_of(list(lengths)), mask_ratio=mask_ratio)) == expected
 
 
-@pytest.mark.parametrize(("length", "number"), [(3, 1), (10, 2), (30, 4), (50, 8), (70, 10), (90, 14), (128, 19), (512, 77)])
+@pytest.mark.parametrize(
+    ("length", "number"), [(3, 1), (10, 2), (30, 4), (50, 8), (70, 10), (90, 14), (128, 19), (512, 77)]
+)
 def test_halves_are_rounded_as_python_does(mask, length, number):
     assert counts_of(mask(rows_of([length]))) == [number] == [max(1, round(length * 0.15))]
 
@@ -115,7 +117,9 @@ def test_every_place_is_chosen_equally_often(mask):
     assert abs(counts - 4000 * share).max() < 4.5 * np.sqrt(4000 * share * (1 - share))
 
 
-@pytest.mark.parametrize(("replace_ratio", "random_ratio"), [(0.8, 0.1), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.5, 0.3)])
+@pytest.mark.parametrize(
+    ("replace_ratio", "random_ratio"), [(0.8, 0.1), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.5, 0.3)]
+)
 def test_shares_of_what_is_seen_instead(mask, replace_ratio, random_ratio):
     masked = mask(rows_of([66] * 2000), replace_ratio=replace_ratio, random_ratio=random_ratio)
     flat = [entry for row in predictions(masked) for entry in row]

@@ -274,7 +274,7 @@ def test_blocks_share_an_epoch_without_gap_or_overlap(small, sampler, num_blocks
     assert (covered.sum(0) == 1).all()
     shares = covered.sum(1) / covered.sum()
     assert abs(shares - 1 / num_blocks).max() < 0.02
-    edges = np.flatnonzero((np.diff(np.argmax(covered, 0)) != 0)) + 1  # where the block changes inside a document
+    edges = np.flatnonzero(np.diff(np.argmax(covered, 0)) != 0) + 1  # where the block changes inside a document
     assert set(edges) <= set(small.sentence_ends.tolist())
 
 
