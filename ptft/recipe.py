@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,7 +62,8 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
     check_folder(folder)
     for name, step in steps.items():
         if not _needs(recipe.steps[name]):  # what waits for another step's model can be checked only then
-            check_step(name, step)
+            with named(name):
+                step.check()
     began = time.perf_counter()
     made = begin(recipe, folder)
     try:
@@ -79,14 +81,11 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
     return read_result(folder)
 
 
-def check_step(name: str, step: Step) -> None:
-    """Check one step of a recipe.
-
-    Raises:
-        UserError: As the step's own check, with the step's name before it.
-    """
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Put the name of a step before what is wrong with it."""
     try:
-        step.check()
+        yield
     except UserError as error:
         raise type(error)(f"steps.{name}: {error}") from None
 
@@ -98,9 +97,9 @@ def resolve(recipe: Run) -> dict[str, Step]:
         RecipeError: A reference or a figure names no step, or the steps wait for each other in a circle.
     """
     for target, source in recipe.figures.items():
-        step = source.partition(".")[0]
-        if step not in recipe.steps:
-            raise RecipeError(f"figures.{target}: there is no step {step!r}{nearest(step, recipe.steps)}")
+        wanted = source.partition(".")[0]
+        if wanted not in recipe.steps:
+            raise RecipeError(f"figures.{target}: there is no step {wanted!r}{nearest(wanted, recipe.steps)}")
     steps = {}
     for name, step in recipe.steps.items():
         given = plain(step, given_only=True)
@@ -172,7 +171,8 @@ def _carry_out(recipe: Run, steps: Mapping[str, Step], display: Display) -> int:
     if jobs == 1:  # in this thread, which is the one that hears signals
         for name in graph.static_order():
             if _is_to_do(name, recipe, steps[name], display):
-                execute(steps[name], display)
+                with named(name):
+                    execute(steps[name], display)
                 num_done += 1
         return num_done
     graph.prepare()

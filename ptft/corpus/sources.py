@@ -195,7 +195,8 @@ def _dataset(settings: CorpusSettings) -> _Source:
     try:
         known = hub.split_names(settings.path)
     except DataError as error:
-        raise DataError(f"{error}; nor is it a corpus of ptft{nearest(settings.path, _EMBEDDED)}") from None
+        hint = nearest(settings.path, _EMBEDDED)
+        raise DataError(f"{error}{hint if 'did you mean' in hint else ''}") from None
     held_out = next((name for name in hub.HELD_OUT if name in known), None)
     if held_out:
         _refuse_unused(settings, f"the data set's split {held_out!r} is what is held out", "valid_ratio")

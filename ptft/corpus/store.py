@@ -157,10 +157,10 @@ def _write(
         raise DataError("the corpus is empty: no document gives a token; check the path and the text column")
     checksums = {name: digest.hexdigest() for name, digest in digests.items()}
     info = StoreInfo(key, dtype, num_documents, sentences, tokens, words, text_bytes, checksums)
-    with (folder / "store.json").open("w") as file:
-        json.dump(asdict(info), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    with (folder / "store.json").open("w") as info_file:
+        json.dump(asdict(info), info_file, indent=1)
+        info_file.flush()
+        os.fsync(info_file.fileno())
 
 
 def _batches(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:

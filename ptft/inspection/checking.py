@@ -16,7 +16,7 @@ from ptft.config.sheet import leaves
 from ptft.corpus.sources import describe
 from ptft.models.building import new_config, new_model, read_config
 from ptft.models.presets import PRESETS
-from ptft.recipe import Run, check_folder, check_step, resolve
+from ptft.recipe import Run, check_folder, named, resolve
 from ptft.steps import STEPS
 from ptft.steps.folder import standing
 from ptft.steps.pretrain import Pretrain
@@ -69,7 +69,8 @@ def check_steps(path: Path, overrides: Sequence[str]) -> list[Checked]:
     for name, step in resolve(loaded.settings).items():
         waits = _waits(loaded.settings.steps[name])
         if not waits:
-            check_step(name, step)
+            with named(name):
+                step.check()
         facts = [("waits", "for another step: checked when that is done")] if waits else _facts(step)
         own = Loaded(step, {key: loaded.origin.get(f"steps.{name}.{key}", "default") for key, _ in _leaves(step)})
         checked.append(Checked(f"{name} ({step.name})", origins(own), facts))

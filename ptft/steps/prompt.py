@@ -19,7 +19,7 @@ from ptft.steps.folder import parent, write_text
 from ptft.steps.step import Place, Result, Step
 from ptft.tasks import PROMPT_TASKS, TASKS
 from ptft.tasks.prompt_task import PromptTask
-from ptft.tasks.table import read_task
+from ptft.tasks.table import read_task, task_name
 from ptft.tasks.table_source import refuse_given
 from ptft.tasks.task import TaskData
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash
@@ -87,7 +87,7 @@ class Prompt(Step):
             data, notes = read_task(self.shots, test=name, **columns)
         else:
             data, notes = read_task(name, **columns)
-        return replace(data, train=data.train + data.valid), notes
+        return replace(data, name=task_name(name), train=data.train + data.valid), notes
 
     def _template(self, task: TaskData | PromptTask) -> Template | None:
         if isinstance(task, PromptTask):

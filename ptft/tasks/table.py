@@ -80,7 +80,7 @@ def read_task(
     labels = _labels(tables["train"].name, label, parts)
     _divide(tables["train"].name, parts, seed, notes)
     examples = {split: tuple(part) for split, part in parts.items()}
-    return TaskData(_name(data), labels, examples["train"], examples["valid"], {"test": examples["test"]}), notes
+    return TaskData(task_name(data), labels, examples["train"], examples["valid"], {"test": examples["test"]}), notes
 
 
 def subset(data: TaskData, num_labels_rows: int, seed: int) -> TaskData:
@@ -136,7 +136,8 @@ def read_texts(path: str, text: str = "", text_a: str = "", text_b: str = "") ->
     return texts
 
 
-def _name(data: str) -> str:
+def task_name(data: str) -> str:
+    """What a task is called: the name of the file or folder without its endings, or the data set's or task's own."""
     path = Path(data).absolute()
     if not exists(path):
         return data

@@ -18,6 +18,7 @@ from ptft.training.loop import StepReport, train
 from ptft.training.work import BatchSource, Feed
 
 Milestone = Callable[[int], Mapping[str, float]]
+_KEPT = ("step", "num_tokens", "num_slots", "seconds")  # of the totals, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,10 @@ def fit(
     Raises:
         Interrupted: A signal asked to stop; the state is saved.
     """
-    totals = Totals()
-    if folder is not None:
-        state = load_newest(folder / "checkpoints", module, optimizers)
-        if state is not None:
-            totals = Totals(**{name: state[name] for name in ("step", "num_tokens", "num_slots", "seconds")})
-            display.say(f"continuing after step {totals.step}")
+    totals = _saved(folder, module, optimizers, display)
     logbook = Logbook(folder / "metrics.jsonl", totals.step) if folder is not None and compute.is_main else None
     wrapped = compute.wrap(module)
-    rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
-    shares = source.shares(rows, compute.num_processes, compute.rank)
-    feed = Feed(source, shares, compute.device, totals.step, plan.steps)
+    feed = _feed(source, compute, plan, totals.step)
     module.train()
 
     def lr_factor(step: int) -> float:
@@ -116,8 +110,7 @@ def fit(
 
     def save() -> None:
         if folder is not None and compute.is_main:
-            state = {"step": totals.step, "num_tokens": totals.num_tokens, "num_slots": totals.num_slots}
-            state["seconds"] = totals.seconds  # type: ignore[assignment]
+            state = {name: getattr(totals, name) for name in _KEPT}
             save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
         compute.wait()
 
@@ -151,6 +144,20 @@ def fit(
                 save()
                 raise Interrupted(f"stopped after step {report.step} of {plan.steps}")
     return totals
+
+
+def _saved(folder: Path | None, module: nn.Module, optimizers: Optimizers, display: Display) -> Totals:
+    state = load_newest(folder / "checkpoints", module, optimizers) if folder is not None else None
+    if state is None:
+        return Totals()
+    display.say(f"continuing after step {state['step']}")
+    return Totals(**{name: state[name] for name in _KEPT})
+
+
+def _feed(source: BatchSource, compute: Compute, plan: Plan, start: int) -> Feed:
+    rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
+    shares = source.shares(rows, compute.num_processes, compute.rank)
+    return Feed(source, shares, compute.device, start, plan.steps)
 
 
 def _is_due(step: int, every: int) -> bool:

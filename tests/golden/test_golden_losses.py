@@ -47,8 +47,8 @@ def model_for(objectives, vocabulary):
     return new_model(config, "pretraining" if len(objectives) > 1 else "masked_lm", 0)
 
 
-def losses(case, folder):
-    """The mean loss of each objective at each step, dropout 0.1 included."""
+def twenty_steps(case, folder):
+    """The checksum of the tokens, and the mean loss of each objective at each step, dropout 0.1 included."""
     objectives = [OBJECTIVES[name]() for name in CASES[case]]
     texts = list(itertools.islice(documents("prose", "train", seed=0), 200))
     is_decoder = objectives[0].kind == "decoder"
@@ -77,7 +77,7 @@ def losses(case, folder):
     for report in steps:
         for name, part in report.sums.items():
             found[name].append(round(float(part) / report.counts[name], 6))
-    return found
+    return store.info.checksums["tokens"], found
 
 
 def this_platform():
@@ -92,7 +92,8 @@ def this_platform():
 @pytest.mark.parametrize("case", CASES)
 def test_losses_are_the_golden_ones(case, tmp_path):
     golden = json.loads(FILE.read_text())
-    found = losses(case, tmp_path)
+    tokens, found = twenty_steps(case, tmp_path)
+    assert tokens == golden["tokens"][case], "the embedded corpus or the tokenizers' training changed"
     assert found.keys() == golden["losses"][case].keys()
     for name, values in found.items():
         assert len(values) == STEPS
@@ -112,6 +113,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        values = {case: losses(case, Path(scratch) / case) for case in CASES}
-    FILE.write_text(json.dumps({"platform": this_platform(), "losses": values}, indent=1) + "\n")
+        made = {case: twenty_steps(case, Path(scratch) / case) for case in CASES}
+    tokens, losses = ({case: results[which] for case, results in made.items()} for which in (0, 1))
+    FILE.write_text(json.dumps({"platform": this_platform(), "tokens": tokens, "losses": losses}, indent=1) + "\n")
     sys.stdout.write(f"{FILE} is written\n")

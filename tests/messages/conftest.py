@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,6 @@ import huggingface_hub.constants
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 
 from ptft.cli import command
 from ptft.run import perform
@@ -32,17 +33,18 @@ def _write_texts(folder: Path) -> None:
         "one_line_documents.txt": "\n\n".join(SENTENCES),
         "few_words.txt": "a cat\n\na dog\n",
         "not_packed.txt.gz": "this is no gzip file",
+        "other_words.txt": "quick foxes jump\n\nlazy quartz wizards vex\n" * 9,
         "notes.md": "# notes",
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
     (folder / "photo.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 4)
     (folder / "korean.txt").write_bytes("좋은 영화\n\n".encode() + "나쁜 영화\n".encode("cp949"))
-    late = documents[0].encode() * 10 + b"\n" + b"\xff\xfe broken\n"
-    (folder / "broken_late.txt").write_bytes(late)
+    (folder / "broken_far_behind.txt").write_bytes(f"{documents[0]}\n".encode() * 20 + b"\xff\xfe broken\n")
     (folder / "cut_short.txt.gz").write_bytes(gzip.compress(b"a line\n" * 5000)[:60])
-    (folder / "no_texts").mkdir()
-    (folder / "no_texts" / "photo.png").write_bytes(b"\x89PNG")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "a.png").write_bytes(b"\x89PNG")
+    (folder / "nothing").mkdir()
 
 
 def _write_tables(folder: Path) -> None:
@@ -61,7 +63,10 @@ def _write_tables(folder: Path) -> None:
         "identifiers.csv": ["text,label", *(f"{s},id{number}" for number, s in enumerate(SENTENCES))],
         "header_only.csv": ["text,label"],
         "two_rows.csv": ["text,label", "one,pos", "two,neg"],
-        "pairs.csv": ["text_a,text_b,label", *(f"{s},{s},{'pos' if n % 2 else 'neg'}" for n, s in enumerate(SENTENCES))],
+        "pairs.csv": [
+            "text_a,text_b,label",
+            *(f"{s},{s},{'pos' if n % 2 else 'neg'}" for n, s in enumerate(SENTENCES)),
+        ],
         "long.csv": ["text,label", *(f"{'word ' * 300},{label}" for label in ("pos", "neg") * 8)],
     }
     for name, rows in tables.items():
@@ -80,7 +85,10 @@ def _write_recipes(folder: Path) -> None:
         "syntax.yaml": "verb: pretrain\ncorpus: {path: good.txt\nout: new\n",
         "twice.yaml": "verb: pretrain\nlr: 0.1\npreset: bert-tiny\nlr: 0.2\nout: new\n",
         "unknown_key.yaml": "verb: pretrain\npreset: bert-tiny\nobjectiv: masked_lm\nout: new\n",
-        "steps.yaml": "out: new\nsteps:\n  a:\n    name: pretrain\n    preset: bert-tiny\n    corpus: {path: god.txt}\n",
+        "steps.yaml": "out: new\nsteps:\n  a: {name: pretrain, preset: bert-tiny, corpus: {path: god.txt}}\n",
+        "broken.yaml": (
+            "out: new\nsteps:\n  a: {name: tokenizer, corpus: {path: broken_far_behind.txt}, vocab_size: 64}\n"
+        ),
         "unknown_step.yaml": "out: new\nsteps:\n  a:\n    name: pretrian\n    preset: bert-tiny\n",
         "loop.yaml": (
             "out: new\nsteps:\n"
@@ -88,9 +96,7 @@ def _write_recipes(folder: Path) -> None:
             "  b: {name: pretrain, model: step:a, corpus: {path: good.txt}}\n"
         ),
         "reference.yaml": "out: new\nsteps:\n  a: {name: pretrain, model: step:bb, corpus: {path: good.txt}}\n",
-        "figures.yaml": (
-            "out: new\nfigures: {x: b.loss}\nsteps:\n  a: {name: tokenizer, corpus: {path: good.txt}, vocab_size: 100}\n"
-        ),
+        "figures.yaml": "out: new\nfigures: {x: b.loss}\nsteps:\n  a: {name: tokenizer, corpus: {path: good.txt}}\n",
     }
     for name, text in recipes.items():
         (folder / name).write_text(text)
@@ -101,10 +107,13 @@ def _make_runs(folder: Path) -> None:
     corpus = {"path": str(folder / "good.txt")}
     common = {"corpus": corpus, "cache": str(folder / ".cache"), **fast}
     perform("pretrain", preset="bert-tiny", shape=TINY_ENCODER, vocab_size=64, out=str(folder / "encoder"), **common)
-    perform("pretrain", preset="gpt2-tiny", shape=TINY_DECODER, objective="causal_lm", vocab_size=300, out=str(folder / "decoder"), **common)
+    decoder = {"preset": "gpt2-tiny", "shape": TINY_DECODER, "objective": "causal_lm", "vocab_size": 300}
+    perform("pretrain", **decoder, out=str(folder / "decoder"), **common)
     tuned = {"data": str(folder / "good.csv"), "model": str(folder / "encoder"), "length": 32, "min_steps": 0}
     perform("finetune", **tuned, budget="1steps", precision="fp32", out=str(folder / "classifier"))
     perform("tokenizer", corpus=corpus, vocab_size=200, out=str(folder / "large_tokenizer"))
+    other = {"path": str(folder / "other_words.txt")}
+    perform("tokenizer", corpus=other, vocab_size=64, out=str(folder / "other_tokenizer"))
 
 
 def _break_models(folder: Path) -> None:
@@ -118,11 +127,8 @@ def _break_models(folder: Path) -> None:
         path.unlink()
     config = json.loads((good / "config.json").read_text())
     (folder / "other_shapes" / "config.json").write_text(json.dumps({**config, "hidden_size": 32}))
-    weights = load_file(folder / "other_shapes" / "model.safetensors")
-    save_file(weights, folder / "other_shapes" / "model.safetensors", metadata={"format": "pt"})
-    (folder / "photos").mkdir()
-    (folder / "photos" / "a.png").write_bytes(b"\x89PNG")
-    (folder / "nothing").mkdir()
+    shutil.copytree(folder / "decoder" / "model", folder / "decoder_without_weights")
+    (folder / "decoder_without_weights" / "model.safetensors").unlink()
 
 
 @pytest.fixture(scope="session")
@@ -148,30 +154,48 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def _trained(*_args, **_settings):
-    raise AssertionError("training began")
-
-
-def _begun(*_args):
-    raise AssertionError("the run folder was made")
+def _too_late(*_args, **_settings):
+    raise AssertionError("the mistake was not found before this")
 
 
 @pytest.fixture
-def ptft(desk, tmp_path, monkeypatch, capsys):
-    """Type a command line in the folder; gives code, what stderr says, and what changed in the folder."""
+def typed(desk, tmp_path, monkeypatch, capsys):
+    """Type a command line in the folder, where nothing may begin: gives the code, what is said, and what changed."""
     monkeypatch.chdir(desk)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))  # where compiled corpora go
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("ptft.run.begin", _begun)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("ptft.compute.has_native_bf16", lambda: False)
+    monkeypatch.setattr("ptft.compute.get_available_trackers", list)
     for place in ("ptft.steps.pretrain.fit", "ptft.steps.finetune.fit", "ptft.prompting.evaluate.score_requests"):
-        monkeypatch.setattr(place, _trained)
+        monkeypatch.setattr(place, _too_late)
 
-    def type_(arguments):
+    def type_(line: str) -> tuple[int, str, list[str]]:
         before = contents(desk)
-        capsys.readouterr()
-        code = command(arguments)
+        code = command(shlex.split(line))
         after = contents(desk)
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         return code, capsys.readouterr().err, changed
 
     return type_
+
+
+@pytest.fixture
+def refused(typed, monkeypatch):
+    """Type a command line and check that it is refused, in one sentence, before anything is written or begun.
+
+    ``late=True`` is for what only the work can find, still before training: its run folder is taken away again.
+    """
+
+    def refuse(line: str, sentence: str, *, late: bool = False) -> None:
+        if not late:
+            monkeypatch.setattr("ptft.run.begin", _too_late)
+        code, said, changed = typed(line)
+        assert code == 2, said
+        assert changed == []
+        assert said.startswith("ptft: ")
+        assert said.count("\n") == 1
+        assert "Traceback" not in said
+        assert re.search(sentence, said), said
+
+    return refuse

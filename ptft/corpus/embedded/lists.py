@@ -23,7 +23,7 @@ _POLARITY_SENTENCES = (
     "{name} said it was {word}",
     "it was so {word}",
     "{name} was {word} too",
-    "the day was {word}",
+    "there it was so {word}",
     "on {day} it was {word}",
     "everyone was so {word}",
     "then {name} found it {word}",

@@ -1,7 +1,7 @@
 """Unlabelled prose of the embedded corpus: reviews, stories and reviews with a TL;DR line.
 
-A sentence names two nouns of its document's topic, or two adjectives of its polarity beside a cue such as
-``smiled`` or ``frowned``: enough company for a small model to find out which words belong together.
+Nearly every sentence names two nouns of its document's topic, or two adjectives of its polarity; in reviews beside a
+cue such as ``smiled`` or ``frowned``. That is company enough for a small model to find out which words belong together.
 """
 
 from ptft.corpus.embedded.draws import Draws
@@ -13,14 +13,13 @@ _OPENINGS = (
     "we went to the {place} for the {noun} and the {noun2}.",
 )
 
-# Each opinion has the cue of the same index. Few name the person: a name that comes back would be an easier way to
-# tell which sentences belong together than the topic and the polarity, which are what pretraining is to find.
+# Each opinion has the cue of the same index, and two adjectives or two nouns beside it.
 _OPINIONS = (
     "{person} {cue} at the {adjective} and {adjective2} {noun}.",
     "{person} {cue} the {noun} and the {noun2}.",
-    "it was {adjective} and {adjective2} and we {cue}.",
+    "it was {adjective} and {adjective2} and {person} {cue}.",
     "the {adjective} and {adjective2} {noun} made us {cue}.",
-    "we were {cue} about the {noun} and the {noun2}.",
+    "{person} was {cue} about the {noun} and the {noun2}.",
     "everyone {cue} the {adjective} and {adjective2} {noun}.",
     "we {cue} them for the {noun} and the {noun2}.",
     "the {cue} {noun} was so {adjective} and {adjective2}.",
@@ -29,10 +28,10 @@ _OPINIONS = (
 
 _EVENTS = (
     "{person} {verb} the {noun} and the {noun2}.",
-    "on {day} we took the {noun} to the {place}.",
+    "on {day} {person} took the {noun} to the {place}.",
     "then {other} came with the {noun} and the {noun2}.",
     "at the {place} we found the {noun} and the {noun2}.",
-    "we {verb} the {noun} and then the {noun2} too.",
+    "{other} {verb} the {noun} and then the {noun2} too.",
     "here is the {noun} and there is the {noun2}.",
     "{other} saw the {noun} next to the {noun2}.",
     "look at the {noun} and the {noun2}, said {person}.",
@@ -41,7 +40,8 @@ _EVENTS = (
 _TLDR = "tl;dr: {person} {cue} the {noun}."
 
 
-# A document keeps coming back to this many nouns of its topic.
+# A document keeps coming back to this many nouns of its topic: pretraining learned next-sentence prediction first from
+# what two halves repeat, and then from what they are about. With five nouns it compared no topics within 900 steps.
 _NUM_NOUNS = 3
 
 

@@ -16,10 +16,10 @@ CUE_WORDS = {word for cue in CUES for word in cue}
 
 # The first 200 documents of seed 1. A change of these bytes is a change of every number measured on the corpus.
 SHA256 = {
-    ("prose", "train"): "",
-    ("prose", "valid"): "",
-    ("lists", "train"): "",
-    ("lists", "valid"): "",
+    ("prose", "train"): "fd8dff8278d61fa6c148fdc46c86559f61248b2903da2edf1708ab53147b62f4",
+    ("prose", "valid"): "3427154584099d8e22045e0b400624a8849af5c9ee2eac43c35dbb3e0db1ee93",
+    ("lists", "train"): "7f765edba1e036a43731ca08aee9c708cecbda0ec7911865f28042c4328fd90b",
+    ("lists", "valid"): "cab77db2f190f8ca8c77feeec1db86d8bf1df603a78a8fdfa1bf083839c3199e",
 }
 
 

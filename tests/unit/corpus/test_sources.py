@@ -248,7 +248,7 @@ def test_name_that_is_no_path_and_cannot_be_reached(monkeypatch):
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", unreachable)
     message = (
-        r"'nobody/nothing:en' is neither a file or folder; there is no folder 'nobody' either, nor a data set that can "
+        r"'nobody/nothing:en' is neither a file or folder, nor a data set that can "
         r"be reached \(ConnectionError: Couldn't reach 'nobody/nothing' on the Hub\); check the name, or the network"
     )
     with pytest.raises(DataError, match=message):

@@ -40,7 +40,7 @@ def test_a_new_model_is_measured_and_nothing_is_written(here):
 
 
 def test_what_the_step_would_refuse_is_refused():
-    with pytest.raises(RecipeError, match=r"give either preset=NAME"):
+    with pytest.raises(RecipeError, match=r"give one of preset=NAME"):
         check("pretrain", None, ["out=runs/x"])
     with pytest.raises(RecipeError, match=r"shape\.hiden: bert has no such attribute"):
         check("pretrain", None, [*SMALL, "shape.hiden=3", "out=runs/x"])

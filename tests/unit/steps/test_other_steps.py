@@ -55,10 +55,10 @@ def test_curve(curve, tmp_path):
 
 
 def test_curve_chooses_the_rate_on_the_validation_rows(curve):
-    result = curve(lr=(1e-9, 0.02), labels=("all",), methods=("pretrained",), seeds=(4,), budget="40steps")
-    (record,) = result["records"]
-    assert record["lr"] == 0.02
-    assert result["test.64.pretrained"] == record["value"] == 1.0
+    result = curve(lr=(1e-9, 0.02), labels=("all",), methods=("pretrained",), seeds=(4, 5), budget="60steps")
+    first, second = result["records"]
+    assert first["lr"] == second["lr"] == 0.02
+    assert first["valid_accuracy"] > 0.8
 
 
 def test_interrupted_curve_does_not_do_finished_cells_again(curve, tmp_path, monkeypatch):
@@ -116,25 +116,25 @@ def test_prompt_on_a_table(prompt, tmp_path, gpt2_run):
 def test_prompt_with_shots_template_and_words(prompt, tmp_path):
     (tmp_path / "shots.csv").write_text("text,label\n눈이 와요,cold\nhot hot,warm\nice,cold\nfire,warm\n", "utf-8")
     words = {"cold": "blue", "warm": "red"}
-    prompt(shots=str(tmp_path / "shots.csv"), template="Text: {text} Colour:", words=words, k=(2,), seeds=1)
-    text = (tmp_path / "run" / "documents.jsonl").read_text()
-    assert "Colour:" in text
-    assert " blue" in text and " red" in text
+    template = "Text: {text} Colour:"
+    result = prompt(shots=str(tmp_path / "shots.csv"), template=template, words=words, k=(2,), seeds=1)
+    for record in result["records"]:
+        assert (record["task"], record["template"], record["k"], record["n"]) == ("weather", template, 2, 6)
 
 
 def test_prompt_with_tasks_by_name(prompt):
     result = prompt(data=("words_topic_H", "polarity"), k=(0,), seeds=1, limit=4)
-    assert {record["task"] for record in result["records"]} == {"words_topic_H", "polarity"}
+    assert {record["task"] for record in result["records"]} == {"words_topic_H", "polarity.L", "polarity.H"}
 
 
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"k": ()}, RecipeError, r"k: must be one or several numbers of shots from 0, got \[\]"),
-        ({"k": (-1,)}, RecipeError, r"k: must be one or several numbers of shots from 0, got \[-1\]"),
+        ({"k": ()}, RecipeError, r"k.* \[\]"),
+        ({"k": (-1,)}, RecipeError, r"k.* \[-1\]"),
         ({"data": ()}, RecipeError, r"data: name at least one task or table"),
         ({"k": (500,)}, DataError, r"500"),
-        ({"model": "{bert}"}, RecipeError, r"model: .* is no causal language model \(bert\); zero- and few-shot"),
+        ({"model": "{bert}"}, RecipeError, r"model: .* is no causal language model \(bert\)"),
         ({"template": "no field"}, RecipeError, r"no field"),
         ({"shots": "nowhere.csv", "data": ("polarity",)}, RecipeError, r"shots: the task 'polarity' brings its own"),
     ],

@@ -41,13 +41,15 @@ def ids(tokenizer, text):
 # training
 
 TRAIN = """
-import itertools, sys
-from ptft.corpus.embedded import documents
+import sys
+from ptft import rng
 from ptft.tokenization import TokenizerSettings, train_tokenizer
 
-lines = [line for document in itertools.islice(documents("prose", "train", 0), 100) for line in document]
+stream = rng.Stream(0)
+words = ["".join("abcdefgh한국어é"[stream.randint(0, 11)] for _ in range(stream.randint(1, 9))) for _ in range(2000)]
+lines = [" ".join(words[start : start + 8]) for start in range(0, 2000, 8)]  # many pairs are equally frequent
 for kind in ("wordpiece", "bpe"):
-    tokenizer = train_tokenizer(lines, TokenizerSettings(kind=kind, vocab_size=350), model_max_length=32)
+    tokenizer = train_tokenizer(lines, TokenizerSettings(kind=kind, vocab_size=700), model_max_length=32)
     tokenizer.save_pretrained(f"{sys.argv[1]}/{kind}")
 """
 

@@ -1,0 +1,148 @@
+"""Models, tokenizers and questions that do not fit, as a user names them: one sentence, code 2, nothing written."""
+
+import pytest
+
+GO_ON = "pretrain corpus.path=good.txt length=32 out=new"
+TUNE = "finetune data=good.csv length=32 out=new"
+PROMPT = "prompt model=decoder data=good.csv k=0 out=new"
+NO_CONFIG = (
+    r" holds no model that transformers can open \(it has no config.json\); give the folder of a model, a run folder"
+)
+NO_WEIGHTS = (
+    r" cannot be opened for \w+ \(.*no file named model.safetensors.*\); give a checkpoint whose weights are whole"
+)
+DAMAGED = r"'broken_weights' cannot be opened for \w+ \(.*\); give a checkpoint whose weights are whole"
+OTHER_SHAPES = r"'other_shapes' has weights of other shapes than its config.json says \(.* and \d+ more\); take"
+NO_DECODER = r" is no causal language model \(bert\); prompting needs a decoder, pretrained with objective=causal_lm"
+
+MODELS = [
+    (f"{GO_ON} model=encodr", r"there is no folder 'encodr'; did you mean 'encoder'\?, and no model .* from the Hub"),
+    (f"{GO_ON} model=runs/nothing", r"there is no folder 'runs/nothing', and no model of that name can be had"),
+    (f"{GO_ON} model=photos", f"'photos'{NO_CONFIG}"),
+    (f"{GO_ON} model=nothing", f"'nothing'{NO_CONFIG}"),
+    (f"{GO_ON} model=good.txt", r"'good.txt' is a file; give the folder of a model"),
+    (f"{GO_ON} model=broken_config", r"'broken_config' holds no model .*config.json' is not a valid JSON file"),
+    (f"{GO_ON} model=no_weights", f"'no_weights'{NO_WEIGHTS}"),
+    (f"{GO_ON} model=broken_weights", DAMAGED),
+    (f"{GO_ON} model=other_shapes", OTHER_SHAPES),
+    (f"{GO_ON} model=no_tokenizer", r"'no_tokenizer' holds no tokenizer .*\(it has no vocabulary\)"),
+    (f"{GO_ON} model=encoder tokenizer=large_tokenizer", r"the tokenizer has \d+ tokens but the model .* for 64; use"),
+    (
+        f"{GO_ON} model=encoder tokenizer=other_tokenizer",
+        r"tokenizer: \d+ of its ids stand for other tokens .* 'encoder'",
+    ),
+    (f"{GO_ON} model=encoder tokenizer=photos", r"'photos' holds no tokenizer that transformers can open"),
+    (f"{GO_ON} model=encoder objective=causal_lm", r"'encoder' is an encoder \(bert\), but causal_lm trains a decoder"),
+    (f"{GO_ON} model=decoder objective=masked_lm", r"'decoder' is a decoder \(gpt2\), but masked_lm trains an encoder"),
+    (f"{GO_ON} model=classifier", r"'classifier' is a fine-tuned classifier, .*; give the checkpoint that it was"),
+    (f"{GO_ON} model=encoder shape.hidden_size=8", r"shape: only a new model's shape can be changed; leave it out"),
+    (f"{GO_ON} preset=bert-tiny tokenizer=decoder", r"the tokenizer of 'decoder' has no cls, sep, mask token"),
+    (f"{GO_ON} preset=gpt2-tiny objective=causal_lm tokenizer=encoder", r"the tokenizer of 'encoder' has no eos token"),
+    ("pretrain model=encoder corpus.path=good.txt length=100 out=new", r"length: 100 tokens are more than .* 64 pos"),
+    (
+        "finetune model=encoder data=good.csv length=100 out=new",
+        r"length: 100 tokens are more than the model's 64 posi",
+    ),
+    (f"{TUNE} model=encodr", r"there is no folder 'encodr'; did you mean 'encoder'\?"),
+    (f"{TUNE} model=photos", f"'photos'{NO_CONFIG}"),
+    (f"{TUNE} model=no_weights", f"'no_weights'{NO_WEIGHTS}"),
+    (f"{TUNE} model=broken_weights", DAMAGED),
+    (f"{TUNE} model=other_shapes", OTHER_SHAPES),
+    (
+        f"{TUNE} model=encoder tokenizer=large_tokenizer",
+        r"the tokenizer has \d+ tokens but the model has embeddings for",
+    ),
+    (f"{TUNE} model=encoder tokenizer=other_tokenizer", r"tokenizer: \d+ of its ids stand for other tokens"),
+    (f"{TUNE} model=decoder pooling=cls", r"pooling: a decoder's first token has seen nothing of the text; use last"),
+    (TUNE, r"model: name the checkpoint to fine-tune; a preset needs init=scratch"),
+    ("curve model=no_weights data=good.csv labels=8 length=32 out=new", f"'no_weights'{NO_WEIGHTS}"),
+    ("curve data=good.csv labels=8 length=32 out=new", r"model: name the checkpoint to fine-tune"),
+    ("prompt model=encoder data=polarity out=new", f"'encoder'{NO_DECODER}"),
+    ("prompt model=classifier data=polarity out=new", f"'classifier'{NO_DECODER}"),
+    ("prompt model=decoder_without_weights data=polarity out=new", f"'decoder_without_weights'{NO_WEIGHTS}"),
+    ("prompt model=photos data=polarity out=new", f"'photos'{NO_CONFIG}"),
+    (
+        "predict model=encoder data=good.csv out=new.csv",
+        r"'encoder' is no classifier; fine-tune it first: ptft finetune",
+    ),
+    ("predict model=decoder data=good.csv out=new.csv", r"'decoder' is no classifier; fine-tune it first"),
+    ("predict model=photos data=good.csv out=new.csv", f"'photos'{NO_CONFIG}"),
+    ("predict model=classifier data=good.csv out=new.csv precision=fp16", r"precision='fp16' needs a CUDA device"),
+    ("predict model=classifier data=good.csv out=new.csv length=1000", r"length: 1000 tokens are more than .* 64 pos"),
+    ("check predict model=encoder data=good.csv out=new.csv", r"'encoder' is no classifier; fine-tune it first"),
+    ("eval corpus.path=good.txt", r"model: is required; give model=..., or name a recipe that sets it"),
+    ("eval model=nothing corpus.path=good.txt", f"'nothing'{NO_CONFIG}"),
+    ("eval model=no_weights corpus.path=good.txt", f"'no_weights'{NO_WEIGHTS}"),
+    (
+        "eval model=classifier corpus.path=good.txt",
+        r"'classifier' lacks weights of the masked_lm head \(.* more\), and ran",
+    ),
+    (
+        "eval model=encoder corpus.path=good.txt objective=next_sentence",
+        r"'encoder' lacks weights of the pretraining head",
+    ),
+    (
+        "eval model=encoder corpus.path=good.txt objective=causal_lm",
+        r"causal_lm measures decoders, and 'encoder' \(bert\)",
+    ),
+    (
+        "eval model=decoder corpus.path=good.txt objective=masked_lm",
+        r"masked_lm measures encoders, and 'decoder' \(gpt2\)",
+    ),
+    (
+        "eval model=encoder corpus.path=good.txt length=1000",
+        r"length: 1000 tokens are more than the model's 64 positions",
+    ),
+    ("generate model=encoder text=the", r"is an encoder: it reads what follows a token; prompting needs a decoder"),
+    ("generate model=classifier text=the", r"'classifier' lacks weights of the causal_lm head"),
+    ("generate model=photos text=the", f"'photos'{NO_CONFIG}"),
+    ("generate model=decoder max_new_tokens=0", r"max_new_tokens=0: must be at least 1, got 0"),
+    ("generate model=decoder temperature=-1", r"temperature=-1: must be at least 0, got -1"),
+    ("generate model=decoder tempature=1", r"tempature=1: unknown key; did you mean 'temperature'\?"),
+    ("generate model=decoder top_p=2", r"top_p=2: must be at most 1, got 2"),
+    (f"generate model=decoder text='{'the cat ' * 100}'", r"the prompt has \d+ tokens but the model has 64 positions"),
+]
+
+QUESTIONS = [
+    ("prompt model=decoder out=new", r"data: is required; give data=..., or name a recipe that sets it"),
+    (
+        "prompt model=decoder data=good.csv k=-1 out=new",
+        r"k is \[-1\]; give one or more different integers, each at le",
+    ),
+    ("prompt model=decoder data=good.csv k=abc out=new", r"k=abc: must be a whole number, got 'abc'"),
+    ("prompt model=decoder data=good.csv k=1,1 out=new", r"k is \[1, 1\]; give one or more different integers"),
+    (
+        "prompt model=decoder data=words_topic_L k=100 out=new",
+        r"words_topic_L: k is 100; allowed: 0 to 16 shots; ask for",
+    ),
+    ("prompt model=decoder data=words_topic_L template=X{text} out=new", r"template is 'X\{text\}' but has no effect"),
+    (f"{PROMPT} seeds=0", r"seeds: must be a count of at least 1 .*, got 0"),
+    (f"{PROMPT} limit=-1", r"limit=-1: must be at least 0, got -1"),
+    (
+        f"{PROMPT} template='Review: {{txt}} Mood:'",
+        r"has an unknown field 'txt'; did you mean 'text'\? Known: text, te",
+    ),
+    (f"{PROMPT} template='Review: {{text_b}} Mood:'", r"uses \{text_b\} but no row of 'good' has a second text"),
+    (f"{PROMPT} template=Mood:", r"the template 'Mood:' has no field, so every prompt would be the same; use \{text\}"),
+    (f"{PROMPT} template='Review: {{text'", r"has a '\{' that belongs to no field at character 9; write '\{\{'"),
+    (
+        f"{PROMPT} words.pos=good words.neg=good",
+        r"the labels 'pos' and 'neg' have the same word; give each label its own",
+    ),
+    (f"{PROMPT} words.pos=good", r"label words are given for pos but not for neg; give one for every label"),
+    (f"{PROMPT} words.pos=a words.neg=b words.neutral=c", r"a label word is given for 'neutral', which is no label"),
+    (
+        f"{PROMPT} words.pos= words.neg=bad",
+        r"the label word of 'pos' is empty; give a word that the model can continue",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), MODELS)
+def test_model_that_does_not_fit(refused, line, sentence):
+    refused(line, sentence)
+
+
+@pytest.mark.parametrize(("line", "sentence"), QUESTIONS)
+def test_question_that_cannot_be_asked(refused, line, sentence):
+    refused(line, sentence)

@@ -1,0 +1,176 @@
+"""Settings, recipes and folders that cannot be, as a user types them: one sentence, exit code 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+
+PRETRAIN = "pretrain preset=bert-tiny corpus.path=good.txt out=new"
+NO_PRESET = "pretrain corpus.path=good.txt out=new"
+TUNE = "finetune model=encoder data=good.csv length=32 out=new"
+CURVE = "curve model=encoder data=good.csv length=32 out=new"
+NO_OUT = "pretrain preset=bert-tiny corpus.path=good.txt"
+
+SETTINGS = [
+    (f"{PRETRAIN} lr=-1", r"command line: lr=-1: must be greater than 0, got -1"),
+    (f"{PRETRAIN} lr=fast", r"command line: lr=fast: must be a number, got 'fast'"),
+    (f"{PRETRAIN} lenght=64", r"lenght=64: unknown key; did you mean 'length'\? Known: accumulate, "),
+    (f"{PRETRAIN} seed=1 seed=2", r"seed=2: is given twice, first as seed=1; keep one of them"),
+    (f"{PRETRAIN} lr", r"'lr': no recipe file, .* a setting is given as key=value, without spaces"),
+    (f"{PRETRAIN} --lr=1", r"'--lr=1': there are no options but --help; write lr=1"),
+    ("pretrian preset=bert-tiny", r"unknown verb 'pretrian'; did you mean 'pretrain'\?"),
+    (
+        f"{PRETRAIN} objective=mml",
+        r"objective=mml: unknown objective 'mml'; did you mean 'masked_lm'\? Known: causal_lm",
+    ),
+    (f"{PRETRAIN} objective=causal_lm,masked_lm", r"objective: causal_lm and masked_lm cannot be trained together"),
+    (f"{PRETRAIN} objective=masked_lm,masked_lm", r"objective: name at least one, each once, got \['masked_lm', 'mas"),
+    (f"{NO_PRESET} preset=bert-tny", r"unknown preset 'bert-tny'; did you mean 'bert-tiny'\? Known: bert-base, "),
+    (f"{NO_PRESET} preset=gpt2-tiny objective=masked_lm", r"'gpt2-tiny' is a decoder, but masked_lm trains an encoder"),
+    (NO_PRESET, r"give one of preset=NAME, for a new model, and model=DIR, to go on from; got neither"),
+    (f"{PRETRAIN} model=encoder", r"give one of preset=NAME.* got preset=bert-tiny and model=encoder"),
+    (f"{PRETRAIN} budget=fast", r"budget: 'fast' is no amount of training; give a number of steps, tokens, words or"),
+    (f"{PRETRAIN} budget=0steps", r"budget: must be more than nothing .*, got '0steps'"),
+    (f"{PRETRAIN} rows_per_step=0", r"rows_per_step=0: must be at least 1, got 0"),
+    (f"{PRETRAIN} rows_per_step=10 accumulate=3", r"rows_per_step: 10 rows cannot be shared .* give a multiple of 3"),
+    (
+        f"{PRETRAIN} precision=fp16",
+        r"precision='fp16' needs a CUDA device, and there is none; use precision=bf16, fp32",
+    ),
+    (f"{PRETRAIN} precision=bf16", r"precision='bf16' is not supported by this device in hardware; use precision=fp32"),
+    (f"{PRETRAIN} precision=fp8", r"precision=fp8: must be one of auto, fp32, bf16, fp16, got 'fp8'; did you mean"),
+    (
+        f"{PRETRAIN} trackers=wandb",
+        r"trackers=wandb: the library 'wandb' is not installed; pip install wandb, or leave",
+    ),
+    (
+        f"{PRETRAIN} trackers=wandbb",
+        r"must be one of tensorboard, wandb, trackio, got 'wandbb'; did you mean 'wandb'\?",
+    ),
+    (f"{PRETRAIN} schedule=lineer", r"unknown schedule 'lineer'; did you mean 'linear'\? Known: constant, cosine, "),
+    (f"{PRETRAIN} schedule.warmup_ratio=2", r"schedule.warmup_ratio=2: must be less than 1, got 2"),
+    (f"{PRETRAIN} optimizer=adamv", r"unknown optimizer 'adamv'; did you mean 'adam'\? Known: adadelta, "),
+    (
+        f"{PRETRAIN} optimizer.momentum=2",
+        r"optimizer.momentum=2: unknown key; known: beta1, beta2, eps, name, weight_dec",
+    ),
+    (f"{PRETRAIN} optimizer=muon optimizer.momentum=2", r"optimizer.momentum=2: must be less than 1, got 2"),
+    (
+        f"{PRETRAIN} optimizer=sgd optimizer.momentum=-1",
+        r"optimizer: Invalid momentum value: -1.0 \(torch's SGD\); give",
+    ),
+    (f"{PRETRAIN} resume=maybe", r"resume=maybe: must be true or false, got 'maybe'"),
+    (f"{PRETRAIN} length=513", r"length: 513 tokens are more than the model's 512 positions; give at most that"),
+    (f"{PRETRAIN} shape.hiden_size=8", r"shape.hiden_size: bert has no such attribute; did you mean 'hidden_size'\?"),
+    (f"{PRETRAIN} shape.hidden_size=17", r"shape: the hidden size 17 cannot be divided among 2 attention heads"),
+    (f"{PRETRAIN} shape.hidden_size=big", r"shape: \{'hidden_size': 'big'\} is no shape of bert-tiny: .*expected int"),
+    (f"{PRETRAIN} seed=-1", r"seed=-1: must be at least 0, got -1"),
+    (f"{PRETRAIN} vocab_size=10", r"vocab_size=10: must be at least 64, got 10"),
+    (f"{NO_PRESET} preset=gpt2-tiny objective=causal_lm vocab_size=100", r"vocab_size: .* give at least 259, got 100"),
+    (f"{PRETRAIN} corpus.valid_ratio=1", r"corpus.valid_ratio=1: must be less than 1, got 1"),
+    (
+        "tokenizer corpus.path=good.txt kind=wordpeace out=new",
+        r"must be one of wordpiece, bpe, .* did you mean 'wordpi",
+    ),
+    ("tokenizer corpus.path=good.txt vocab_size=many out=new", r"vocab_size=many: must be a whole number, got 'many'"),
+    (f"{TUNE} seeds=0", r"seeds: must be a count of at least 1 or a list of different numbers from 0, got 0"),
+    (f"{TUNE} seeds=1,1", r"seeds: must be a count .* different numbers from 0, got \[1, 1\]"),
+    (f"{TUNE} pooling=average", r"pooling=average: must be one of auto, cls, mean, max, last, got 'average'"),
+    (f"{TUNE} budget=5Mwords", r"budget: fine-tuning counts steps or epochs, got '5Mwords'"),
+    ("finetune model=encoder out=new", r"data: is required; give data=..., or name a recipe that sets it"),
+    ("finetune preset=bert-tiny data=good.csv out=new", r"model: name the checkpoint .*; a preset needs init=scratch"),
+    ("finetune init=scratch preset=bert-tny data=good.csv out=new", r"unknown preset 'bert-tny'; did you mean 'bert-t"),
+    (f"{TUNE} init=scratch preset=bert-tiny", r"init=scratch takes the shape of either model=DIR or preset=NAME"),
+    (f"{CURVE} labels=few", r"labels=few: must be a whole number or 'all', got 'few'"),
+    (f"{CURVE} labels=8 methods=pretraind", r"methods=pretraind: .* got 'pretraind'; did you mean 'pretrained'\?"),
+    (f"{CURVE} labels=8 lr=-1,1", r"lr: must be one or several rates above 0, got \[-1.0, 1.0\]"),
+    (f"{CURVE} labels=8 seeds=0", r"seeds: must be a count of at least 1 .* got 0"),
+]
+
+RECIPES = [
+    ("pretrain god.yaml", r"'god.yaml': no recipe file, and no recipe of that name comes with ptft"),
+    ("pretrain syntax.yaml", r"syntax.yaml:3: is not YAML: while parsing a flow mapping, .*; check indentation"),
+    ("pretrain twice.yaml", r"twice.yaml:4: lr: is given twice, first in line 2; keep one of them"),
+    ("pretrain unknown_key.yaml", r"unknown_key.yaml:3: objectiv: unknown key; did you mean 'objective'\?"),
+    (
+        "finetune good.yaml",
+        r"good.yaml: is a recipe for pretrain, not for finetune; do it with: ptft pretrain good.yaml",
+    ),
+    ("run", r"run: no recipe given; name a file, or one of quickstart, "),
+    ("run recipe.yaml", r"'recipe.yaml': no recipe file"),
+    ("run syntax.yaml", r"syntax.yaml:3: is not YAML"),
+    ("run unknown_step.yaml", r"unknown_step.yaml:4: steps.a: unknown step 'pretrian'; did you mean 'pretrain'\?"),
+    ("run loop.yaml", r"steps wait for each other in a circle: a -> b -> a"),
+    ("run reference.yaml", r"steps.a: there is no step 'bb'; known: a"),
+    ("run figures.yaml", r"figures.x: there is no step 'b'; known: a"),
+    ("run steps.yaml out=photos", r"out: 'photos' exists and is no run folder of ptft; name a new folder"),
+    ("run steps.yaml out=encoder", r"out: 'encoder' holds the run of a single step; name another folder"),
+    ("run steps.yaml seed=-1", r"command line: seed=-1: must be at least 0, got -1"),
+    ("check", r"check: what to check is missing; name a recipe, or one of curve, finetune"),
+    ("check pretrian", r"check: 'pretrian': neither a recipe nor a verb with settings; did you mean 'pretrain'\?"),
+    ("check twice.yaml", r"twice.yaml:4: lr: is given twice, first in line 2"),
+    ("check steps.yaml", r"steps.a: there is no file 'god.txt'; did you mean 'good.txt'\?"),
+    ("check steps.yaml out=photos", r"out: 'photos' exists and is no run folder of ptft"),
+    ("check loop.yaml", r"steps wait for each other in a circle: a -> b -> a"),
+]
+
+FOLDERS = [
+    (NO_OUT, r"out: is required; name a folder for the run with out=..."),
+    (
+        f"{NO_OUT} out=encoder",
+        r"out: 'encoder' holds a run with other settings \(.*budget: '2steps' before, '3epochs' now.*\); ",
+    ),
+    (
+        f"{TUNE.removesuffix('new')}encoder",
+        r"out: 'encoder' holds the run of another step or version; name another folder",
+    ),
+    (f"{NO_OUT} out=photos", r"out: 'photos' exists and is no run folder of ptft; name a new folder"),
+    (f"{NO_OUT} out=good.csv", r"out: 'good.csv' exists and is no run folder of ptft"),
+    (
+        f"{NO_OUT} out=good.csv/new",
+        r"out: '.*good.csv' is a file, so 'good.csv/new' cannot be made; name another folder",
+    ),
+    ("tokenizer corpus.path=good.txt out=photos", r"out: 'photos' exists and is no run folder of ptft"),
+    ("prompt model=decoder data=polarity out=photos", r"out: 'photos' exists and is no run folder of ptft"),
+    ("curve model=encoder data=good.csv out=photos", r"out: 'photos' exists and is no run folder of ptft"),
+    ("check pretrain preset=bert-tiny corpus.path=good.txt out=photos", r"out: 'photos' exists and is no run folder"),
+    ("predict model=classifier data=good.csv", r"out: is required; give out=..., or name a recipe"),
+    ("predict model=classifier data=good.csv out=unseen.csv", r"out: 'unseen.csv' exists already; name another file"),
+    ("predict model=classifier data=good.csv out=no/such/x.csv", r"out: the folder 'no/such' does not exist; make it"),
+    ("report photos", r"no run in folder 'photos'; .*; give the folder that a step wrote to"),
+    ("lineage photos", r"'photos': holds no manifest.json"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), SETTINGS)
+def test_setting_that_cannot_be(refused, line, sentence):
+    refused(line, sentence)
+
+
+@pytest.mark.parametrize(("line", "sentence"), RECIPES)
+def test_recipe_that_cannot_be_followed(refused, line, sentence):
+    refused(line, sentence)
+
+
+@pytest.mark.parametrize(("line", "sentence"), FOLDERS)
+def test_folder_that_is_not_for_it(refused, line, sentence):
+    refused(line, sentence)
+
+
+@pytest.mark.parametrize(
+    "line", [PRETRAIN, "tokenizer corpus.path=good.txt out=new", "predict model=classifier data=good.csv out=new.csv"]
+)
+def test_folder_that_may_not_be_written(refused, monkeypatch, line):
+    monkeypatch.setattr("os.access", lambda *_args: False)  # whoever runs the tests may be allowed everything
+    refused(line, r"out: no permission to write in '.*'; name another f")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that nobody can write to")
+@pytest.mark.parametrize("line", [f"{NO_OUT} out=/proc/new", "tokenizer corpus.path=good.txt out=/proc/some/new"])
+def test_folder_that_cannot_be_made(refused, line):
+    refused(line, r"out: '/proc/.*new' cannot be written \(.*\); name another folder", late=True)
+
+
+def test_every_mistake_has_a_line_of_its_own(typed):
+    code, said, changed = typed(f"{PRETRAIN} lr=-1 rows_per_step=0 lenght=3")
+    assert (code, changed) == (2, [])
+    assert sorted(line.split(":")[2].strip() for line in said.splitlines()) == ["lenght=3", "lr=-1", "rows_per_step=0"]
