@@ -9,10 +9,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices; torch reads it when it is imported
 
 WORDS = {
-    "warm": "red orange sun fire summer hot desert lamp candle toast".split(),
-    "cold": "blue ice snow winter frost lake shade cellar hail glacier".split(),
+    "warm": ["red", "orange", "sun", "fire", "summer", "hot", "desert", "lamp", "candle", "toast"],
+    "cold": ["blue", "ice", "snow", "winter", "frost", "lake", "shade", "cellar", "hail", "glacier"],
 }
-FILLERS = "the a is was near under very always my one".split()
+FILLERS = ["the", "a", "is", "was", "near", "under", "very", "always", "my", "one"]
 
 
 def make_sentence(draw, label):
@@ -72,7 +72,11 @@ def pretrain_settings(corpus_file, store_cache):
     wide = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, **positions}
     kinds = {
         "bert": {"objective": ["masked_lm", "next_sentence"], "preset": "bert-tiny", "shape": wide},
-        "gpt2": {"objective": "causal_lm", "preset": "gpt2-tiny", "shape": {"n_layer": 1, "n_embd": 16, "n_positions": 64}},
+        "gpt2": {
+            "objective": "causal_lm",
+            "preset": "gpt2-tiny",
+            "shape": {"n_layer": 1, "n_embd": 16, "n_positions": 64},
+        },
         "llama": {"objective": "causal_lm", "preset": "llama-tiny", "shape": {**wide, "num_key_value_heads": 2}},
     }
 

@@ -168,5 +168,5 @@ def test_generate_from_nothing(llama_run):
 
 
 def test_encoder_does_not_generate(bert_run):
-    with pytest.raises(UserError, match="decoder|causal"):
+    with pytest.raises(UserError, match=r"decoder|causal"):
         act("generate", model=str(bert_run), text="the red")

@@ -9,9 +9,13 @@ from ptft.models.presets import PRESETS
 
 @pytest.fixture(scope="module")
 def tokenizers():
-    bert = BertTokenizer(vocab={token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])})
+    bert = BertTokenizer(
+        vocab={token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])}
+    )
     end = "<|endoftext|>"
-    gpt2 = GPT2Tokenizer(vocab={end: 0, "<|pad|>": 1, "a": 2}, merges=[], bos_token=end, eos_token=end, pad_token="<|pad|>")
+    gpt2 = GPT2Tokenizer(
+        vocab={end: 0, "<|pad|>": 1, "a": 2}, merges=[], bos_token=end, eos_token=end, pad_token="<|pad|>"
+    )
     return {"encoder": bert, "decoder": gpt2}
 
 
@@ -72,13 +76,25 @@ def test_shape_replaces_the_preset(tokenizers):
 @pytest.mark.parametrize(
     ("preset", "shape", "message"),
     [
-        ("bert-tiny", {"num_hiden_layers": 2}, r"shape\.num_hiden_layers: bert has no such .*did you mean 'num_hidden_layers'"),
+        (
+            "bert-tiny",
+            {"num_hiden_layers": 2},
+            r"shape\.num_hiden_layers: bert has no such .*did you mean 'num_hidden_layers'",
+        ),
         ("gpt2-tiny", {"model_type": "bert"}, r"shape\.model_type: gpt2 has no such attribute"),
         ("bert-tiny", {"vocab_size": 100}, r"shape\.vocab_size: is decided by the tokenizer; leave it out"),
         ("bert-tiny", {"hidden_size": 17}, r"shape: the hidden size 17 cannot be divided among 2 attention heads"),
         ("gpt2-tiny", {"n_layer": 0}, r"shape: the number of layers must be at least 1, got 0"),
-        ("llama-tiny", {"hidden_size": 17}, r"shape: \{'hidden_size': 17\} is no shape of llama-tiny: .*not a multiple"),
-        ("bert-tiny", {"num_hidden_layers": "two"}, r"is no shape of bert-tiny: .*expected int, got str \(value: 'two'\)"),
+        (
+            "llama-tiny",
+            {"hidden_size": 17},
+            r"shape: \{'hidden_size': 17\} is no shape of llama-tiny: .*not a multiple",
+        ),
+        (
+            "bert-tiny",
+            {"num_hidden_layers": "two"},
+            r"is no shape of bert-tiny: .*expected int, got str \(value: 'two'\)",
+        ),
         ("bert-tiny", {"hidden_act": "sine"}, r"shape: \{'hidden_act': 'sine'\} is no shape of bert-tiny: 'sine'"),
     ],
 )

@@ -222,7 +222,9 @@ def test_fine_tuned_classifier_takes_other_labels(classifier_run):
 
 
 def test_pretrained_model_is_no_classifier(bert_run):
-    with pytest.raises(CheckpointError, match=r"is no classifier; fine-tune it first: ptft finetune model=.* data=\.\.\."):
+    with pytest.raises(
+        CheckpointError, match=r"is no classifier; fine-tune it first: ptft finetune model=.* data=\.\.\."
+    ):
         open_classifier(bert_run)
 
 
@@ -230,7 +232,7 @@ def test_damaged_head(classifier_run, tmp_path):
     classifier, _ = our_probabilities(classifier_run("bert", "mean"))
     save_classifier(classifier, load_tokenizer(classifier_run("bert", "mean") / "model"), tmp_path)
     (tmp_path / "head.json").write_text('{"pooling": "mean"')
-    with pytest.raises(CheckpointError, match="the head in .* cannot be read"):
+    with pytest.raises(CheckpointError, match=r"the head in .* cannot be read"):
         open_classifier(tmp_path)
 
 
@@ -264,4 +266,3 @@ def test_labels_with_commas_and_other_scripts(tmp_path, gpt2_run):
     classifier, _ = new_classifier(str(gpt2_run), labels, "last", 0)
     save_classifier(classifier, load_tokenizer(gpt2_run / "model"), tmp_path / "stock")
     assert open_classifier(tmp_path / "stock").labels == tuple(labels)
-

@@ -80,7 +80,9 @@ def test_fewer_windows_than_a_step_are_filled_by_further_passes(stream):
 
 @pytest.mark.parametrize("size", [1, 15, 16])
 def test_a_corpus_shorter_than_a_row_is_refused(stream, size):
-    message = f"the corpus has {size} tokens, but a row of length 16 needs 17 tokens; give more text or a smaller length"
+    message = (
+        f"the corpus has {size} tokens, but a row of length 16 needs 17 tokens; give more text or a smaller length"
+    )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         WindowSampler(stream(size), 16, 1, seed=0)
 

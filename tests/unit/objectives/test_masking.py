@@ -136,14 +136,17 @@ def test_shares_of_what_is_seen_instead(mask, replace_ratio, random_ratio):
         assert abs(found - number * share) <= 3 * np.sqrt(number * share * (1 - share)) + 1e-6
 
 
-def test_random_tokens_are_uniform_and_never_special(mask, vocabulary):
+@pytest.mark.parametrize(("replace_ratio", "random_ratio"), [(0.0, 1.0), (0.5, 0.5)])
+def test_random_tokens_are_uniform_and_never_special(mask, vocabulary, replace_ratio, random_ratio):
     narrow = replace(vocabulary, size=25, special=vocabulary.special[:25])
     rows = rows_of([66] * 1000)
     rows.ids[rows.ids >= 5] = 24
-    masked = mask(rows, replace_ratio=0.0, random_ratio=1.0, vocabulary=narrow)
-    counts = np.bincount([seen for row in predictions(masked) for _, _, seen in row], minlength=25)
+    masked = mask(rows, replace_ratio=replace_ratio, random_ratio=random_ratio, vocabulary=narrow)
+    drawn = [seen for row in predictions(masked) for _, _, seen in row if seen != MASK]
+    counts = np.bincount(drawn, minlength=25)
     assert (counts[:5] == 0).all()
-    assert abs(counts[5:] - 500).max() < 4 * np.sqrt(500)
+    expected = 10_000 * random_ratio / 20
+    assert abs(counts[5:] - expected).max() < 4 * np.sqrt(expected)
 
 
 def test_a_row_alone_is_masked_as_in_any_batch(mask):

@@ -259,7 +259,7 @@ def test_few_rows_are_left_over_or_made_twice(
     planned = np.array([len(made._pass_over(epoch, block, 0)) for epoch, block in blocks])
     left_over = np.maximum(planned - made.rows_per_block, 0).sum() / planned.sum()
     added = np.maximum(made.rows_per_block - planned, 0).sum() / planned.sum()
-    assert left_over < 0.01
+    assert left_over < 0.005  # promised: 0.01
     assert added < 0.03 + rows_per_step / made.rows_per_block
 
 
@@ -285,6 +285,12 @@ def test_what_a_pass_lacks_comes_from_another_one(small, sampler):
     plan = made._make_plan(0, 0)
     assert len(plan) == made.rows_per_block
     assert first <= {tuple(pair) for pair in plan}
+
+
+def test_another_pass_makes_other_pairs(small, sampler):
+    made = sampler(document_pairs, small)
+    first, second = (made._pass_over(0, 0, turn).tolist() for turn in (0, 1))
+    assert sum(pair in first for pair in second) < 0.5 * len(second)
 
 
 def test_a_pass_with_too_many_rows_loses_random_ones(small, sampler):

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadM
 from ptft.config import Choice, Settings, dump
 from ptft.config import load as load_settings
 from ptft.errors import RecipeError
-from ptft.optim.optimizer import OptimizerSettings, Optimizers, parameter_groups
+from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
 from ptft.steps import STEPS
@@ -132,7 +132,9 @@ def test_no_weight_decay_on_biases_and_norms(name, kind):
     model = make_model(kind)
     settings = OPTIMIZERS[name](weight_decay=0.5, **({"adamw_weight_decay": 0.25} if name == "muon" else {}))
     groups = parameter_groups(model.named_parameters(), 0.1, settings.weight_decay)
-    decay = {id(p): g["weight_decay"] for o in settings.build(groups, model) for g in o.param_groups for p in g["params"]}
+    decay = {
+        id(p): g["weight_decay"] for o in settings.build(groups, model) for g in o.param_groups for p in g["params"]
+    }
     for key, parameter in model.named_parameters():
         is_matrix = not (key.endswith("bias") or "norm" in key.lower() or ".ln_" in key)
         assert (decay[id(parameter)] > 0) == is_matrix, key

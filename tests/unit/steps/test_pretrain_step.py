@@ -92,7 +92,7 @@ def test_another_seed_gives_others(pretrain, bert_run, tmp_path):
 
 def test_masked_lm_alone_is_a_masked_lm(pretrain, tmp_path):
     result = pretrain(objective=["masked_lm"])
-    assert MLM <= result.keys()
+    assert result.keys() >= MLM
     assert not NSP & result.keys()
     assert AutoConfig.from_pretrained(tmp_path / "run" / "model").architectures == ["BertForMaskedLM"]
 
@@ -108,7 +108,7 @@ def test_validation_file(pretrain, tmp_path, corpus_file):
     (tmp_path / "valid.txt").write_text("the red sun\nis hot\n\nblue ice\nis cold\n")
     path = {"path": str(corpus_file)}
     result = pretrain(corpus=path, valid=str(tmp_path / "valid.txt"))
-    assert MLM | NSP <= result.keys()
+    assert result.keys() >= MLM | NSP
     others = pretrain(corpus=path, valid=str(corpus_file), out=str(tmp_path / "other"))
     assert others["mlm.loss"] != result["mlm.loss"]
 
@@ -121,7 +121,7 @@ def test_validation_on_the_embedded_corpus(pretrain_settings):
 def test_nothing_is_held_out(pretrain, corpus_file):
     result = pretrain(corpus={"path": str(corpus_file), "valid_ratio": 0.0})
     assert not (MLM | NSP) & result.keys()
-    assert SEEN <= result.keys()
+    assert result.keys() >= SEEN
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
@@ -194,7 +194,11 @@ def test_runs_of_any_precision_in_one_process(precision, tmp_path, pretrain_sett
         ({"corpus": {"path": "nowhere.txt"}}, DataError, r"nowhere\.txt"),
         ({"valid": "nowhere.txt"}, DataError, r"nowhere\.txt"),
         ({"tokenizer": "{gpt2}"}, CheckpointError, r"has no cls, sep, mask token, which masked_lm needs"),
-        ({"model": "{gpt2}", "preset": "", "shape": {}}, RecipeError, r"is a decoder \(gpt2\), but masked_lm trains an enc"),
+        (
+            {"model": "{gpt2}", "preset": "", "shape": {}},
+            RecipeError,
+            r"is a decoder \(gpt2\), but masked_lm trains an enc",
+        ),
         ({"model": "{bert}", "preset": ""}, RecipeError, r"shape: only a new model's shape can be changed"),
         ({"corpus": {"path": "{one_document}"}}, DataError, r"next_sentence needs at least 2 documents"),
         ({"corpus": {"path": "{empty}"}}, DataError, r"no sentence|empty|no character"),

@@ -62,7 +62,11 @@ def test_tied_weights_are_written_once(tmp_path, module, optimizers):
 
 def test_nothing_but_tensors_and_json(tmp_path, module, optimizers):
     path = save_checkpoint(tmp_path, module, optimizers, {"step": 1}, keep=1)
-    assert sorted(file.name for file in path.iterdir()) == ["optimizer.safetensors", "state.json", "weights.safetensors"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        "optimizer.safetensors",
+        "state.json",
+        "weights.safetensors",
+    ]
     assert json.loads((path / "state.json").read_text())["step"] == 1
 
 
@@ -99,6 +103,8 @@ def test_full_disk_leaves_older_checkpoints_alone(tmp_path, module, optimizers, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*step-00000002: .*No space left .* intact"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot write the checkpoint .*step-00000002: .*No space left .* intact"
+    ):
         save_checkpoint(tmp_path, module, optimizers, {"step": 2}, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

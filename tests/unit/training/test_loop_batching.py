@@ -141,7 +141,9 @@ def test_two_processes_share_the_micro_batches_in_turns():
 def launch(command, num_processes, folder):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    done = subprocess.run([*torchrun, *command], env=environment, capture_output=True, text=True, timeout=240, cwd=folder)
+    done = subprocess.run(
+        [*torchrun, *command], env=environment, capture_output=True, text=True, timeout=240, cwd=folder
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
