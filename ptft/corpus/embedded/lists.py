@@ -45,10 +45,10 @@ def list_text(things: Sequence[str], labels: Sequence[str]) -> str:
 def _repetition(draws: Draws) -> str:
     topics = draws.one_of_each(TOPIC_PAIRS, len(TOPIC_PAIRS))
     pool = [word for category in (*(TOPICS[topic] for topic in topics), *POLARITIES) for word in category.labelled]
-    num_words = draws.between(2, len(LABEL_PAIRS))
+    num_words = draws.between(2, 4)
     words = draws.sample(pool, num_words)
     labels = draws.one_of_each(LABEL_PAIRS, num_words)
-    order = [draws.below(num_words) for _ in range(draws.between(12, 30))]
+    order = [draws.below(num_words) for _ in range(draws.between(20, 40))]
     return list_text([words[at] for at in order], [labels[at] for at in order])
 
 
@@ -74,8 +74,12 @@ def _sorted_sentences(draws: Draws) -> str:
 
 
 def list_document(draws: Draws) -> list[str]:
-    """One list: half of them repeat a few words exactly, 30 % sort words, 20 % sort sentences."""
-    kind = draws.below(10)
-    if kind < 5:
+    """One list: 60 % repeat a few words exactly, 25 % sort words, 15 % sort sentences.
+
+    The many long lists of few words are what every seed learned to match from within 600 steps of 16 rows; with half
+    of the lists, of up to as many words as there are label pairs, two seeds of three did not within 1400.
+    """
+    kind = draws.below(20)
+    if kind < 12:
         return [_repetition(draws)]
-    return [_sorted_words(draws)] if kind < 8 else [_sorted_sentences(draws)]
+    return [_sorted_words(draws)] if kind < 17 else [_sorted_sentences(draws)]

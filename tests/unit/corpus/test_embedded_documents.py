@@ -18,8 +18,8 @@ CUE_WORDS = {word for cue in CUES for word in cue}
 SHA256 = {
     ("prose", "train"): "fd8dff8278d61fa6c148fdc46c86559f61248b2903da2edf1708ab53147b62f4",
     ("prose", "valid"): "3427154584099d8e22045e0b400624a8849af5c9ee2eac43c35dbb3e0db1ee93",
-    ("lists", "train"): "7f765edba1e036a43731ca08aee9c708cecbda0ec7911865f28042c4328fd90b",
-    ("lists", "valid"): "cab77db2f190f8ca8c77feeec1db86d8bf1df603a78a8fdfa1bf083839c3199e",
+    ("lists", "train"): "1d123b4100f1590121c9adb11e79847c0c13d6ec362eda8ac93c8ba9b8dff5a7",
+    ("lists", "valid"): "cd6dc5c6bd54bcd19abbeb948ce9bf195e05a7a2a1a5d155bd18c4853d835adb",
 }
 
 
@@ -99,12 +99,12 @@ def test_four_fifths_of_the_decoder_corpus_are_lists(corpus, lists):
     assert len(lists) / documents_of_both == pytest.approx(0.8, abs=0.02)
 
 
-def test_half_of_the_lists_repeat_exactly(lists):
+def test_three_lists_of_five_repeat_exactly(lists):
     def repeats(text):
         items = [item.rsplit(" ", 1) for item in text.split(" ; ")]
         return len({label for _, label in items}) == len({thing for thing, _ in items})
 
-    assert sum(map(repeats, lists)) / len(lists) == pytest.approx(0.5, abs=0.02)
+    assert sum(map(repeats, lists)) / len(lists) == pytest.approx(0.6, abs=0.02)
 
 
 def test_in_lists_a_label_directly_follows_each_thing(lists):
