@@ -9,7 +9,7 @@ from ptft.compute import is_main, wait_for_all
 from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
 from ptft.errors import UserError
-from ptft.report.page import write_report
+from ptft.report import write_card, write_report
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, finish, standing, undo
 from ptft.steps.step import Place, Step
@@ -44,6 +44,8 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     if is_main():
         finish(stand.folder, result.figures, result.records, result.lineage)
         write_report(stand.folder)
+        if (stand.folder / "model" / "config.json").exists():
+            write_card(stand.folder / "model", stand.folder)
     wait_for_all()
     return read_result(stand.folder)
 

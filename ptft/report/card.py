@@ -109,7 +109,7 @@ def _head_warning(head: dict[str, Any], is_inside: bool) -> str:
         "**The classification head is not among this folder's stock weights.** They are the backbone; the head is in "
         f"`head.safetensors` and `head.json` {'in' if is_inside else 'beside'} this folder. {known}"
         '`pipeline("text-classification")` would put a random head on the backbone and answer by chance. '
-        "Use ptft instead:\n\n```bash\nptft predict model=RUN_FOLDER data=rows.csv\n```"
+        "Use ptft instead:\n\n```bash\nptft predict model=RUN_FOLDER data=rows.csv out=labels.csv\n```"
     )
 
 
