@@ -46,7 +46,7 @@ class Table:
     def add(self, name: str, value: float, at_least: float | None = None, at_most: float | None = None) -> None:
         """Record a figure and print it beside its bar."""
         self.figures[name] = value
-        bars = [f">={at_least:g}"] * (at_least is not None) + [f"<={at_most:g}"] * (at_most is not None)
+        bars = [f"{sign}{bar:g}" for sign, bar in ((">=", at_least), ("<=", at_most)) if bar is not None]
         is_met = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
         if not is_met:
             self.missed.append(name)

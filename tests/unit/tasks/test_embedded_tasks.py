@@ -205,4 +205,7 @@ def test_a_prompt_reads_like_a_list_document():
 def test_rows_and_prompts_are_the_same_on_every_machine(data):
     lines = [row.text + row.label for name in sorted(data) for row in all_rows(data[name])]
     lines += [item.context for name in PROMPTS for item in PROMPT_TASKS[name]().items(16, seed=5)]
-    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == "9cf7cfe09e738aa381b6ea40b2b0a9de016722efbebf81d6208e8d0ca00c0b72"
+    assert (
+        hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        == "9cf7cfe09e738aa381b6ea40b2b0a9de016722efbebf81d6208e8d0ca00c0b72"
+    )
