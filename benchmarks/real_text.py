@@ -2,8 +2,8 @@
 
 Run: python benchmarks/real_text.py --data DIR [--quick]
 
-DIR holds corpora/{en-10m,ko}/{train,valid}.txt.gz and tasks/{ag_news,sst2,nsmc}/{train,valid,test}.jsonl.gz. A run that is
-finished is not done again and an interrupted one goes on, so the command can be given until all is done.
+DIR holds corpora/{en-10m,ko}/{train,valid}.txt.gz and tasks/{ag_news,sst2,nsmc}/{train,valid,test}.jsonl.gz.
+A run that is finished is not done again and an interrupted one goes on, so the command can be given until all is done.
 """
 
 import json

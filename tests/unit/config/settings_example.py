@@ -1,7 +1,5 @@
 """A recipe with a field of every kind, for the tests of settings."""
 
-# ruff: noqa: RUF012 - pydantic copies a mutable default
-
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
