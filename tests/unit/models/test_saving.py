@@ -39,7 +39,7 @@ def clean(missing=(), unexpected=()):
 @pytest.mark.parametrize("kind", ["bert", *LLAMA_AND_GPT2])
 def test_folder_holds_safetensors_json_and_a_card_only(kind, run_of):
     folder = run_of(kind) / "model"
-    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".md"}
     assert not [line for line in (folder / "config.json").read_text().splitlines() if "auto_map" in line]
 
 
