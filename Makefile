@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow check bench-setup bench-cpu bench-gpu
+.PHONY: setup quickstart test test-slow check bench-cpu
 
 setup: .venv/ready
 

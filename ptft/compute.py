@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from ptft.errors import DeviceError
@@ -122,7 +121,6 @@ class Compute:
             mixed_precision=mixed,
             log_with=list(trackers) or None,
             project_dir=folder,
-            dataloader_config=DataLoaderConfiguration(),
             step_scheduler_with_optimizer=False,
         )
         self.device: torch.device = self._accelerator.device
@@ -165,10 +163,6 @@ class Compute:
         if self.num_processes > 1:
             values = self._accelerator.reduce(values.to(self.device), "sum")
         return values.cpu()
-
-    def gather(self, items: list[Any]) -> list[Any]:
-        """The concatenation of every process's list, in rank order."""
-        return list(gather_object(items)) if self.num_processes > 1 else items
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is set in any process."""

@@ -125,9 +125,7 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
     }
 
 
-def new_model(
-    config: PretrainedConfig, head: Head, seed: int, *, embedding_std: float = 0.0, head_std: float = 0.0
-) -> PreTrainedModel:
+def new_model(config: PretrainedConfig, head: Head, seed: int, *, embedding_std: float = 0.0) -> PreTrainedModel:
     """A stock model with fresh weights, drawn from ``seed``.
 
     Args:
@@ -135,16 +133,12 @@ def new_model(
         head: Which stock class.
         seed: Of the initial weights.
         embedding_std: Standard deviation of the word embeddings; 0 leaves the architecture's.
-        head_std: The same for an untied output layer.
     """
     torch.manual_seed(seed)
     model: PreTrainedModel = _AUTO[head].from_config(config)
     embeddings = cast("Tensor", model.get_input_embeddings().weight)
     if embedding_std:
         nn.init.normal_(embeddings, std=embedding_std)
-    output = model.get_output_embeddings()
-    if head_std and output is not None and output.weight is not embeddings:
-        nn.init.normal_(output.weight, std=head_std)
     return model
 
 

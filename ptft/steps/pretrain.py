@@ -228,14 +228,14 @@ class Pretrain(TrainingStep):
             evaluate_every_steps=self.evaluate_every_steps,
         )
 
-        def measure(_: int = 0) -> dict[str, float]:
+        def measure() -> dict[str, float]:
             if data.valid is None:
                 return {}
             return evaluate(
                 module, self.objective, data.valid, compute, steps=data.valid_steps, frequent_token=data.frequent_token
             )
 
-        predictions = sum(sample.counts[o.name] for o in self.objective if o.name != "next_sentence")
+        predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
         flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
@@ -243,7 +243,7 @@ class Pretrain(TrainingStep):
             module, module.weights, data.train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
-            milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
+            milestone=lambda _: {f"valid.{name}": value for name, value in measure().items()},
             what="pretraining",
         )  # fmt: skip
         figures = measure()

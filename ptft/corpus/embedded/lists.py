@@ -76,8 +76,8 @@ def _sorted_sentences(draws: Draws) -> str:
 def list_document(draws: Draws) -> list[str]:
     """One list: 60 % repeat a few words exactly, 25 % sort words, 15 % sort sentences.
 
-    The many long lists of few words are what every seed learned to match from within 600 steps of 16 rows; with half
-    of the lists, of up to as many words as there are label pairs, two seeds of three did not within 1400.
+    The many long lists of few words are there to be matched from early; not every seed's decoder learns it in the
+    quickstart's budget (``benchmarks/results/quickstart.json`` has each seed).
     """
     kind = draws.below(20)
     if kind < 12:
