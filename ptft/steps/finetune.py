@@ -15,7 +15,7 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.display import Display
-from ptft.errors import RecipeError
+from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
 from ptft.models.building import check_length, max_positions, new_config, open_model, read_config
@@ -105,10 +105,16 @@ class FinetuneSettings(TrainingStep):
             tokenizer = load_tokenizer(tokenizer_folder(self.tokenizer or self.model))
             if config is not None and self.init == "pretrained":
                 check_pair(tokenizer, config)
-        return read_task(
+        data, notes = read_task(
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
             label=self.label, seed=0,
         )  # fmt: skip
+        if not data.valid:
+            raise DataError(
+                f"{self.data}: {len(data.train)} rows to train on are too few to hold some out for validation; "
+                "give more rows, or a table of them with valid=FILE"
+            )
+        return data, notes
 
     def check_model(self) -> None:
         """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""

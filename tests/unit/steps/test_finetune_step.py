@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from ptft.errors import CheckpointError, DataError, RecipeError, UserError
 from ptft.models.classifier import open_classifier
+from ptft.run import perform
 
 FIGURES = {f"test.{name}" for name in ("accuracy", "low", "high", "macro_f1", "mcc", "majority")}
 TINY = {"length": 32, "budget": "3steps", "lr": 0.01, "log_every_steps": 1, "rows_per_step": 8}
@@ -225,4 +226,12 @@ def test_mistakes_leave_no_folder_behind(settings, kind, message, finetune, bert
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(kind, match=message):
         finetune(**{"model": str(bert_run), **settings})
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_rows_to_validate_are_refused_before_anything_is_written(tmp_path, run_of):
+    table = tmp_path / "few.csv"
+    table.write_text("text,label\ngood one,pos\nbad one,neg\ngood two,pos\nbad two,neg\n")
+    with pytest.raises(DataError, match=r"few\.csv: 2 rows to train on are too few to hold some out for validation"):
+        perform("finetune", model=str(run_of("bert")), data=str(table), length=16, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
