@@ -1,5 +1,6 @@
 """Make a stock model from a preset, or open one from a folder or the Hub, with the head that an objective needs."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -7,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,6 +18,7 @@ from ptft.family import nearest
 from ptft.models.preset import Preset
 from ptft.tokenization import no_checkpoint
 
+PositionInit = Literal["normal", "sinusoidal"]
 Head = Literal["masked_lm", "pretraining", "causal_lm", "backbone", "classification"]
 _AUTO = {
     "masked_lm": transformers.AutoModelForMaskedLM,
@@ -32,8 +35,7 @@ _DROPOUTS = (
     "attn_pdrop",
     "attention_dropout",
 )
-
-
+_POSITION_NAMES = ("position_embeddings", "wpe")
 _FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
 _NO_SHAPE = (
     "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_decoder",
@@ -71,18 +73,22 @@ def new_config(
     return _shaped(preset, positions, dropout, shape, vocab_size=len(tokenizer), **special_ids(tokenizer))
 
 
-def check_shape(preset: Preset, shape: Mapping[str, Any]) -> None:
+def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> None:
     """Try a shape without making weights.
 
     Raises:
-        RecipeError: As :func:`new_config`.
+        RecipeError: As :func:`new_config`, or the architecture has no position embeddings to initialise.
     """
     config = _shaped(preset, preset.positions, 0.0, shape, vocab_size=1 << 16)
     try:
         with torch.device("meta"):
-            AutoModel.from_config(config)
+            model = AutoModel.from_config(config)
     except _IMPOSSIBLE as error:
         raise _impossible_shape(preset, shape, error) from None
+    if position_init != "normal" and _position_embeddings(model) is None:
+        raise RecipeError(
+            f"position_init: {preset.name} computes its positions and has no embeddings of them; leave it out"
+        )
 
 
 def _shaped(
@@ -125,7 +131,14 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
     }
 
 
-def new_model(config: PretrainedConfig, head: Head, seed: int, *, embedding_std: float = 0.0) -> PreTrainedModel:
+def new_model(
+    config: PretrainedConfig,
+    head: Head,
+    seed: int,
+    *,
+    embedding_std: float = 0.0,
+    position_init: PositionInit = "normal",
+) -> PreTrainedModel:
     """A stock model with fresh weights, drawn from ``seed``.
 
     Args:
@@ -133,13 +146,33 @@ def new_model(config: PretrainedConfig, head: Head, seed: int, *, embedding_std:
         head: Which stock class.
         seed: Of the initial weights.
         embedding_std: Standard deviation of the word embeddings; 0 leaves the architecture's.
+        position_init: ``normal`` leaves the architecture's; ``sinusoidal`` starts learned position embeddings as the
+            sinusoids of Vaswani et al. 2017 (arXiv 1706.03762, section 3.5), scaled to the word embeddings' standard
+            deviation, so that neighbours can be told from the first step on. No effect without such embeddings.
     """
     torch.manual_seed(seed)
     model: PreTrainedModel = _AUTO[head].from_config(config)
     embeddings = cast("Tensor", model.get_input_embeddings().weight)
     if embedding_std:
         nn.init.normal_(embeddings, std=embedding_std)
+    table = _position_embeddings(model)
+    if position_init == "sinusoidal" and table is not None:
+        with torch.no_grad():
+            table.weight.copy_(_sinusoids(*table.weight.shape, std=embedding_std or config.initializer_range))
     return model
+
+
+def _position_embeddings(model: PreTrainedModel) -> nn.Embedding | None:
+    found = (m for n, m in model.named_modules() if n.split(".")[-1] in _POSITION_NAMES and isinstance(m, nn.Embedding))
+    return next(found, None)
+
+
+def _sinusoids(positions: int, width: int, *, std: float) -> Float[Tensor, "positions width"]:
+    """Sines in the even columns and cosines in the odd ones, of wavelengths from 2 pi to 10000 times that."""
+    wavelengths = 10_000 ** (torch.arange(0, width, 2) / width)
+    angles = torch.arange(positions).unsqueeze(1) / wavelengths
+    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+    return waves * (std * math.sqrt(2))
 
 
 def read_config(name: str | Path) -> PretrainedConfig:

@@ -18,6 +18,7 @@ from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.building import (
     Head,
+    PositionInit,
     check_length,
     check_shape,
     max_positions,
@@ -79,6 +80,8 @@ class Pretrain(TrainingStep):
     """Of a new model."""
     embedding_std: float = Field(0.0, ge=0)
     """Standard deviation of a new model's word embeddings; 0 takes the architecture's."""
+    position_init: PositionInit = "normal"
+    """How a new model's learned position embeddings start: at random, or as sinusoids (Vaswani et al. 2017)."""
     tokenizer: str = ""
     """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the corpus."""
     vocab_size: int = Field(8192, ge=64)
@@ -134,7 +137,7 @@ class Pretrain(TrainingStep):
                 f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
                 "give another objective or preset"
             )
-        check_shape(preset, self.shape)
+        check_shape(preset, self.shape, self.position_init)
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
         if self.tokenizer:
@@ -300,12 +303,12 @@ class Pretrain(TrainingStep):
 
     def _model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
-        if self.preset:
-            config = self._new_config(tokenizer)
-            return new_model(config, self.head, seed, embedding_std=self.embedding_std), []
-        if self.init == "scratch":
-            return new_model(read_config(self.model), self.head, seed, embedding_std=self.embedding_std), []
-        return open_model(self.model, self.head, seed)
+        if self.model and self.init == "pretrained":
+            return open_model(self.model, self.head, seed)
+        config = self._new_config(tokenizer) if self.preset else read_config(self.model)
+        return new_model(
+            config, self.head, seed, embedding_std=self.embedding_std, position_init=self.position_init
+        ), []
 
     def _new_config(self, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
         preset = PRESETS[self.preset]

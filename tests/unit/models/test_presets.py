@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraining, BertTokenizer, GPT2Tokenizer
@@ -115,3 +117,23 @@ def test_standard_deviation_of_embeddings(tokenizers):
     config = new_config(PRESETS["bert-tiny"], tokenizers["encoder"], positions=16, dropout=0.0, shape=shape)
     weight = new_model(config, "masked_lm", 0, embedding_std=0.5).get_input_embeddings().weight
     assert weight.std().item() == pytest.approx(0.5, rel=0.1)
+
+
+def test_sinusoidal_positions(tokenizers):
+    config = new_config(PRESETS["bert-tiny"], tokenizers["encoder"], positions=16, dropout=0.0, shape={})
+    model = new_model(config, "masked_lm", 0, embedding_std=0.1, position_init="sinusoidal")
+    table = model.get_submodule("bert.embeddings.position_embeddings").weight.detach()
+    width = table.shape[1]
+    for position, column in ((0, 0), (3, 0), (3, 7), (15, width - 2)):
+        angle = position / 10_000 ** (column // 2 * 2 / width)
+        value = math.cos(angle) if column % 2 else math.sin(angle)
+        assert table[position, column].item() == pytest.approx(0.1 * math.sqrt(2) * value, abs=1e-6)
+    plain = new_model(config, "masked_lm", 0, embedding_std=0.1)
+    others = {n: w for n, w in plain.named_parameters() if "position_embeddings" not in n}
+    assert all(torch.equal(w, model.get_parameter(n)) for n, w in others.items())
+
+
+def test_no_position_embeddings_to_initialise():
+    with pytest.raises(RecipeError, match="position_init: llama-tiny computes its positions"):
+        check_shape(PRESETS["llama-tiny"], {}, "sinusoidal")
+    check_shape(PRESETS["gpt2-tiny"], {}, "sinusoidal")
