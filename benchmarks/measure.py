@@ -10,17 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """``--quick`` (at most five minutes, into ``results/quick``), ``--data DIR`` and ``--work DIR``."""
+def arguments(description: str, *, only: Sequence[str] = (), model: bool = False) -> argparse.Namespace:
+    """``--quick`` (at most five minutes, into ``results/quick``), ``--data DIR``, ``--work DIR``, ``--only PART``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a short measurement that leaves out what takes long")
     parser.add_argument("--data", type=Path, default=None, help="folder with corpora/ and tasks/")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder for the runs")
+    if only:
+        parser.add_argument("--only", choices=only, default=None, help="one part; the others keep their figures")
+    if model:
+        parser.add_argument("--model", type=Path, default=None, help="a checkpoint folder")
     return parser.parse_args()
 
 
@@ -39,7 +44,7 @@ class Table:
     name: str
     quick: bool
     figures: dict[str, float] = field(default_factory=dict)
-    details: dict[str, object] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
 
@@ -52,6 +57,15 @@ class Table:
             self.missed.append(name)
         print(f"{name} {value:.4f} {','.join(bars) or '-'} {'ok' if is_met else 'MISSED'}", flush=True)
 
+    def former(self) -> dict[str, Any]:
+        """What the result file holds from the last time; empty where there is none."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return HERE / "results" / ("quick" if self.quick else "") / f"{self.name}.json"
+
     def leave_out(self, what: str) -> None:
         """Say what is not measured."""
         self.left_out.append(what)
@@ -59,10 +73,9 @@ class Table:
 
     def finish(self) -> None:
         """Write the result file and end the process, with code 1 where a bar is missed."""
-        folder = HERE / "results" / ("quick" if self.quick else "")
-        folder.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {**self.figures, "missed": self.missed, "left_out": self.left_out, **self.details, **machine()}
-        (folder / f"{self.name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        self.path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         sys.exit(1 if self.missed else 0)
 
 

@@ -18,6 +18,7 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
+from ptft.models.attention import choose_attention
 from ptft.models.building import check_length, max_positions, new_config, open_model, read_config
 from ptft.models.classifier import (
     Classifier,
@@ -222,6 +223,7 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
+    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
     module = ClassificationModule(classifier)
     module.to(compute.device)
     optimizers = settings.optimizers(module, compute, lr)

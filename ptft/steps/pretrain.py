@@ -16,6 +16,7 @@ from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, beginning, describe, documents
 from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
+from ptft.models.attention import choose_attention
 from ptft.models.building import (
     Head,
     PositionInit,
@@ -211,6 +212,7 @@ class Pretrain(TrainingStep):
             )
         with compute.main_first():
             data = self._data(tokenizer, place)
+        choose_attention(model, compute.device.type, compute.precision, self.length)
         module = PretrainingModule(model, self.objective)
         module.to(compute.device)
         optimizers = self.optimizers(module, compute, self.lr)

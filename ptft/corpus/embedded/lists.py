@@ -2,13 +2,16 @@
 
 ``bread red ; piano blue ; rice red`` sorts words by topic; the labels are drawn anew for each document, so only the
 document itself tells what they mean. The label directly follows its thing: behind a separator, models this small
-learned to copy labels but never to match them.
+learned to copy labels but never to match them. Some documents are chants, one line of words over and over without
+labels.
 """
 
 from collections.abc import Sequence
 
 from ptft.corpus.embedded.draws import Draws
 from ptft.corpus.embedded.words import DAYS, LABEL_PAIRS, NAMES, POLARITIES, TOPIC_PAIRS, TOPICS, Category
+
+_CHANT_WORDS = 36
 
 _TOPIC_SENTENCES = (
     "{name} saw the {word}",
@@ -42,13 +45,21 @@ def list_text(things: Sequence[str], labels: Sequence[str]) -> str:
     return " ; ".join([*items, *things[len(labels) :]])
 
 
-def _repetition(draws: Draws) -> str:
+def _any_words(draws: Draws, count: int) -> list[str]:
     topics = draws.one_of_each(TOPIC_PAIRS, len(TOPIC_PAIRS))
     pool = [word for category in (*(TOPICS[topic] for topic in topics), *POLARITIES) for word in category.labelled]
-    num_words = draws.between(2, 4)
-    words = draws.sample(pool, num_words)
-    labels = draws.one_of_each(LABEL_PAIRS, num_words)
-    order = [draws.below(num_words) for _ in range(draws.between(20, 40))]
+    return draws.sample(pool, count)
+
+
+def _chant(draws: Draws) -> str:
+    words = _any_words(draws, draws.between(3, 8))
+    return " ; ".join([" ".join(words)] * (_CHANT_WORDS // len(words)))
+
+
+def _repetition(draws: Draws) -> str:
+    words = _any_words(draws, draws.between(2, len(LABEL_PAIRS)))
+    labels = draws.one_of_each(LABEL_PAIRS, len(words))
+    order = [draws.below(len(words)) for _ in range(draws.between(12, 30))]
     return list_text([words[at] for at in order], [labels[at] for at in order])
 
 
@@ -74,12 +85,14 @@ def _sorted_sentences(draws: Draws) -> str:
 
 
 def list_document(draws: Draws) -> list[str]:
-    """One list: 60 % repeat a few words exactly, 25 % sort words, 15 % sort sentences.
+    """One list: 35 % repeat a few labelled words exactly, 15 % are chants, 30 % sort words, 20 % sort sentences.
 
-    The many long lists of few words are there to be matched from early; not every seed's decoder learns it in the
-    quickstart's budget (``benchmarks/results/quickstart.json`` has each seed).
+    A chant is one line of words, without labels, over and over: it is there to teach a small decoder early that what
+    followed a word before follows it again, which is the half of using examples that does not need their meaning.
     """
     kind = draws.below(20)
-    if kind < 12:
+    if kind < 7:
         return [_repetition(draws)]
-    return [_sorted_words(draws)] if kind < 17 else [_sorted_sentences(draws)]
+    if kind < 10:
+        return [_chant(draws)]
+    return [_sorted_words(draws)] if kind < 16 else [_sorted_sentences(draws)]
