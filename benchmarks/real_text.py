@@ -41,14 +41,14 @@ def english(options: Namespace) -> None:
 
 
 def korean(options: Namespace) -> None:
-    """Thirty million tokens, nsmc; with 79 thousand labels two epochs are enough."""
-    pretrain(options, "encoder-ko", "encoder", "ko", "budget=30Mtokens")
-    curve(options, "encoder-ko", "nsmc", "budget=2epochs")
+    """At least thirty million tokens; one epoch of nsmc's 79 thousand labels."""
+    pretrain(options, "encoder-ko", "encoder", "ko", "budget=31Mtokens")
+    curve(options, "encoder-ko", "nsmc", "budget=1epochs")
 
 
 def decoder(options: Namespace) -> None:
-    """Thirty million tokens of English, then few-shot questions."""
-    pretrain(options, "decoder-en", "decoder", "en-10m")
+    """At least thirty million tokens of English, then few-shot questions."""
+    pretrain(options, "decoder-en", "decoder", "en-10m", "budget=31Mtokens")
     settings = ["k=0,2", "seeds=1", "limit=50"] if options.quick else ["k=0,1,2,4,8", "seeds=5", "limit=1000"]
     for task, template in PROMPTED.items():
         data, out = options.data / "tasks" / task, options.work / f"prompt-{task}"

@@ -56,6 +56,7 @@ from ptft.training.session import Plan, Totals, fit
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
+_SAMPLED_STEPS = 64
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -219,7 +220,7 @@ class Pretrain(TrainingStep):
         sample = data.train.batch(0, 0, self.rows_per_step)
         steps = Budget.parse(self.budget).steps(
             steps_per_epoch=data.train.steps_per_epoch,
-            tokens_per_step=sample.num_tokens,
+            tokens_per_step=_tokens_per_step(data.train),
             words_per_token=data.store.info.words / data.store.info.tokens,
         )
         plan = Plan(
@@ -353,6 +354,12 @@ class _Data:
     store: TokenStore
     fingerprint: str
     frequent_token: int
+
+
+def _tokens_per_step(batches: PretrainingBatches) -> float:
+    """Real tokens of a step, on average over the first ones: rows of sentence pairs are not all full."""
+    steps = range(min(_SAMPLED_STEPS, batches.steps_per_epoch))
+    return float(np.mean([batches.batch(step, 0, batches.rows_per_step).num_tokens for step in steps]))
 
 
 def _counts(store: TokenStore) -> dict[str, int]:

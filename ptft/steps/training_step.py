@@ -22,7 +22,11 @@ class TrainingStep(Step):
     """A step that trains a model."""
 
     budget: str = "3epochs"
-    """How long: a number of steps, tokens, words or epochs, such as 5000steps, 2e9tokens, 100Mwords, 3epochs."""
+    """How long: a number of steps, tokens, words or epochs, such as 5000steps, 2e9tokens, 100Mwords, 3epochs.
+
+    The tokens of a step are estimated from the run's first steps, so that a run may see a percent more or less; the
+    result has what it saw.
+    """
     rows_per_step: int = Field(32, ge=1)
     """Rows (texts or windows) of one update, over all processes and micro-batches."""
     accumulate: int = Field(1, ge=1)
