@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow check bench-cpu
+.PHONY: setup quickstart test test-slow check bench-cpu bench-gpu
 
 setup: .venv/ready
 
@@ -27,3 +27,7 @@ check: setup
 
 bench-cpu: setup
 	$(BIN)/python benchmarks/quickstart.py
+
+# DATA=FOLDER with corpora/ and tasks/, as benchmarks/real_text.py says.
+bench-gpu: setup
+	$(BIN)/python benchmarks/real_text.py --only english-mini --data $(DATA)

@@ -54,7 +54,65 @@ def quickstart(result: dict[str, object]) -> str:
     return "\n".join([f"| figure | median of {len(runs)} seeds (lowest to highest) |", "|---|---|", *lines])
 
 
-TABLES: dict[str, Callable[[dict[str, object]], str]] = {"quickstart": quickstart}
+def real_text(result: dict[str, object]) -> str:
+    """Pretraining on real text, and what it bought at each number of labels."""
+
+    def figure(key: str) -> float:
+        value = result[key]
+        assert isinstance(value, int | float)
+        return float(value)
+
+    lines = ["| model | million tokens seen | figures on held-out text |", "|---|---|---|"]
+    for name in ("encoder-en", "encoder-ko", "decoder-en"):
+        if f"{name}.tokens" not in result:
+            lines.append(f"| {name} | not run yet | |")
+            continue
+        shown = (
+            f"causal LM perplexity {figure(f'{name}.clm.perplexity'):.1f}"
+            if name == "decoder-en"
+            else (
+                f"masked-token accuracy {figure(f'{name}.mlm.accuracy'):.2f} (most frequent token: "
+                f"{figure(f'{name}.mlm.baseline'):.2f}), next-sentence accuracy {figure(f'{name}.nsp.accuracy'):.2f}"
+            )
+        )
+        lines.append(f"| {name} | {figure(f'{name}.tokens') / 1e6:.0f} | {shown} |")
+    lines += ["", "| task, test accuracy | labels | pretrained | scratch | difference (95 % paired interval) |"]
+    lines.append("|---|---|---|---|---|")
+    for task in ("ag_news", "sst2", "nsmc"):
+        counts = sorted(
+            {int(key.split(".")[2]) for key in result if re.fullmatch(rf"{task}\.test\.\d+\.difference", key)}
+        )
+        for count in counts:
+            name = f"{task}.test.{count}"
+            low, high = figure(f"{name}.difference.low"), figure(f"{name}.difference.high")
+            lines.append(
+                f"| {task} | {count:,} | {figure(f'{name}.pretrained'):.3f} | {figure(f'{name}.scratch'):.3f} | "
+                f"{figure(f'{name}.difference'):+.3f} ({low:+.3f} to {high:+.3f}) |"
+            )
+    prompts = [task for task in ("ag_news", "sst2") if f"prompt-{task}.{task}.k0" in result]
+    if prompts:
+        lines += ["", "| decoder-en asked with k examples | " + " | ".join(f"k = {k}" for k in (0, 1, 2, 4, 8)) + " |"]
+        lines.append("|---" * 6 + "|")
+        for task in prompts:
+            values = [f"{figure(f'prompt-{task}.{task}.k{k}'):.3f}" for k in (0, 1, 2, 4, 8)]
+            lines.append(f"| {task} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def other_checkpoint(result: dict[str, object]) -> str:
+    """Somebody else's checkpoint on sst2."""
+    low, high = result["test.low"], result["test.high"]
+    return (
+        f"MiniLM (6 layers x 384) fine-tuned on sst2 by `ptft finetune`: test accuracy {result['test.accuracy']:.3f} "
+        f"({low:.3f} to {high:.3f}); `python benchmarks/other_checkpoint.py` measures it."
+    )
+
+
+TABLES: dict[str, Callable[[dict[str, object]], str]] = {
+    "quickstart": quickstart,
+    "real_text": real_text,
+    "other_checkpoint": other_checkpoint,
+}
 
 
 def written(text: str) -> str:
