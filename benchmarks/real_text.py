@@ -58,7 +58,7 @@ def korean(options: Namespace) -> None:
 def decoder(options: Namespace) -> None:
     """At least thirty million tokens of English, then few-shot questions."""
     pretrain(options, "decoder-en", "decoder", "en-10m", "budget=31Mtokens")
-    settings = ["k=0,2", "seeds=1", "limit=50"] if options.quick else ["k=0,1,2,4,8", "seeds=5", "limit=1000"]
+    settings = ["k=0,2", "seeds=1", "limit=50"] if options.quick else ["k=0,1,2,4,8", "seeds=5", "limit=500"]
     for task, template in PROMPTED.items():
         data, out = options.data / "tasks" / task, options.work / f"prompt-{task}"
         model = options.work / "decoder-en"
