@@ -50,8 +50,8 @@ def english_mini(options: Namespace) -> None:
 
 
 def korean(options: Namespace) -> None:
-    """At least thirty million tokens; one epoch of nsmc's 79 thousand labels."""
-    pretrain(options, "encoder-ko", "encoder", "ko", "budget=31Mtokens")
+    """A hundred million tokens, nsmc; one epoch of its 79 thousand labels."""
+    pretrain(options, "encoder-ko", "encoder", "ko")
     curve(options, "encoder-ko", "nsmc", "budget=1epochs")
 
 
