@@ -87,10 +87,13 @@ def main() -> None:
     former = table.former()
     table.details["parts"] = {**former.get("parts", {}), **{name: machine() for name in names}}
     table.details["records"] = former.get("records", {})
+    table.details["run_commits"] = former.get("run_commits", {})
     for name, (_, folders) in PARTS.items():
         if name in names:
             for folder in folders:
                 add(table, folder, json.loads((options.work / folder / "result.json").read_text()))
+                manifest = json.loads((options.work / folder / "manifest.json").read_text())
+                table.details["run_commits"][folder] = manifest["commit"]
         elif name in former.get("parts", {}):
             for key, value in former.items():
                 if key.startswith(tuple(f"{folder}." for folder in folders)):

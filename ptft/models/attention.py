@@ -9,7 +9,7 @@ def choose_attention(model: PreTrainedModel, device_type: str, precision: str, l
     """Take plain matrix products for attention where they train faster than the fused kernel, in place.
 
     On a CPU in bf16 the backward pass of torch's fused attention is slower than plain products for rows of up to 512
-    tokens, and its forward pass no faster; in fp32 it is the other way round. A model that is not on the fused kernel
+    tokens, and its forward pass no faster; in fp32 plain products gain nothing. A model that is not on the fused kernel
     is left alone.
 
     Args:

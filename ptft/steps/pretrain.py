@@ -1,6 +1,7 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -220,7 +221,7 @@ class Pretrain(TrainingStep):
         sample = data.train.batch(0, 0, self.rows_per_step)
         steps = Budget.parse(self.budget).steps(
             steps_per_epoch=data.train.steps_per_epoch,
-            tokens_per_step=_tokens_per_step(data.train),
+            tokens_per_step=partial(_tokens_per_step, data.train),
             words_per_token=data.store.info.words / data.store.info.tokens,
         )
         plan = Plan(

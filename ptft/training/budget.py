@@ -1,6 +1,7 @@
 """How long a run lasts: steps, tokens, words or epochs, turned into a number of steps."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,18 +44,17 @@ class Budget:
             raise RecipeError(f"budget: must be more than nothing and at most {_MOST:g} {unit}, got {text!r}")
         return Budget(amount, unit)  # type: ignore[arg-type]
 
-    def steps(self, *, steps_per_epoch: int, tokens_per_step: float, words_per_token: float) -> int:
+    def steps(self, *, steps_per_epoch: int, tokens_per_step: Callable[[], float], words_per_token: float) -> int:
         """The number of steps, at least one.
 
         Args:
             steps_per_epoch: Of the data.
-            tokens_per_step: Real tokens of a step, on average.
+            tokens_per_step: Gives the real tokens of a step, on average; asked only where they decide.
             words_per_token: Whitespace words of the corpus for each of its tokens.
         """
-        per_step = {
-            "steps": 1.0,
-            "tokens": tokens_per_step,
-            "words": tokens_per_step * words_per_token,
-            "epochs": 1 / steps_per_epoch,
-        }[self.unit]
-        return max(1, round(self.amount / per_step))
+        if self.unit == "steps":
+            return max(1, round(self.amount))
+        if self.unit == "epochs":
+            return max(1, round(self.amount * steps_per_epoch))
+        words_or_tokens = words_per_token if self.unit == "words" else 1.0
+        return max(1, round(self.amount / (tokens_per_step() * words_or_tokens)))

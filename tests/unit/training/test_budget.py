@@ -3,7 +3,7 @@ import pytest
 from ptft.errors import RecipeError
 from ptft.training.budget import Budget
 
-DATA = {"steps_per_epoch": 50, "tokens_per_step": 1000.0, "words_per_token": 0.8}
+DATA = {"steps_per_epoch": 50, "tokens_per_step": lambda: 1000.0, "words_per_token": 0.8}
 
 
 @pytest.mark.parametrize(
