@@ -30,7 +30,12 @@ def curve(options: Namespace, model: str, task: str, *settings: str, out: str = 
     short = ["labels=64", "seeds=1", "lr=1e-3", "min_steps=10", "budget=10steps"] if options.quick else settings
     data = options.data / "tasks" / task
     ptft(
-        "curve", "real/classify", f"model={options.work / model}", f"data={data}", f"out={options.work / task}", *short
+        "curve",
+        "real/classify",
+        f"model={options.work / model}",
+        f"data={data}",
+        f"out={options.work / (out or task)}",
+        *short,
     )
 
 
