@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ptft.models.linear_cross_entropy import summed_linear_cross_entropy
+
 Head = Callable[[nn.Module], nn.Module]
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
@@ -67,6 +69,13 @@ class Forward:
         head = cast("Head", self._head)(self.model)
         logits: Tensor = head(self.hidden.flatten(0, 1)[positions])
         return logits
+
+    def loss_sum_everywhere(self, labels: Int[Tensor, " tokens"]) -> Float[Tensor, ""]:
+        """The summed cross-entropy, in nats, of a label at every position of the flattened (batch, seq)."""
+        head = self._head and self._head(self.model)
+        if not isinstance(head, nn.Linear) or head.bias is not None:
+            return summed_cross_entropy(self.token_logits(torch.arange(len(labels), device=labels.device)), labels)
+        return summed_linear_cross_entropy(self.hidden.flatten(0, 1), head.weight, labels)
 
 
 def has_sparse_head(model: PreTrainedModel) -> bool:

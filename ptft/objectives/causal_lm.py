@@ -83,17 +83,14 @@ class CausalLM(Objective):
         rows.counts[self.name] = rows.ids[:, 1:].size
         rows.ids, rows.lengths = rows.ids[:, :-1], rows.lengths - 1
 
-    def _logits(self, forward: Forward, labels: Tensor) -> Float[Tensor, "targets vocabulary"]:
-        return forward.token_logits(torch.arange(len(labels), device=labels.device))
-
     def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Summed cross-entropy over all positions, in nats."""
-        return summed_cross_entropy(self._logits(forward, batch["next_labels"]), batch["next_labels"])
+        return forward.loss_sum_everywhere(batch["next_labels"])
 
     def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
         """Loss and number of right predictions."""
         labels = batch["next_labels"]
-        logits = self._logits(forward, labels)
+        logits = forward.token_logits(torch.arange(len(labels), device=labels.device))
         return {
             "loss": summed_cross_entropy(logits, labels).item(),
             "correct": (logits.argmax(-1) == labels).sum().item(),
