@@ -43,11 +43,15 @@ class Optimizers:
     Args:
         optimizers: What :meth:`OptimizerSettings.build` gave.
         scaler: Accelerate's gradient scaler for fp16, or None.
+        centered: Matrices whose rows are moved to mean zero after each step.
     """
 
-    def __init__(self, optimizers: list[torch.optim.Optimizer], scaler: Any = None) -> None:
+    def __init__(
+        self, optimizers: list[torch.optim.Optimizer], scaler: Any = None, centered: Iterable[Tensor] = ()
+    ) -> None:
         self._optimizers = optimizers
         self._scaler = scaler
+        self._centered = list(centered)
         for group in self._groups():
             group["peak_lr"] = group["lr"]
 
@@ -82,6 +86,9 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
         if self._scaler is not None:
             self._scaler.update()
+        with torch.no_grad():
+            for matrix in self._centered:
+                matrix -= matrix.mean(0)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and scalars that JSON can hold."""

@@ -62,7 +62,13 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Pretrain(TrainingStep):
-    """Pretrain a model on text: masked LM with or without next-sentence prediction, or causal LM."""
+    """Pretrain a model on text: masked LM with or without next-sentence prediction, or causal LM.
+
+    ``center_embeddings``: Adam gives the rows of rare tokens steps as large as those of frequent ones, so the rows of
+    embeddings that are tied to the output drift together (Stollenwerk and Stollenwerk 2025, arXiv 2502.08441) until
+    what they have in common drowns what tells them apart. What is common to all rows changes no prediction, since a
+    softmax does not see it, and is taken away.
+    """
 
     name: ClassVar[str] = "pretrain"
     corpus: CorpusSettings = CorpusSettings()
@@ -85,6 +91,8 @@ class Pretrain(TrainingStep):
     """Standard deviation of a new model's word embeddings; 0 takes the architecture's."""
     position_init: PositionInit = "normal"
     """How a new model's learned position embeddings start: at random, or as sinusoids (Vaswani et al. 2017)."""
+    center_embeddings: bool = False
+    """Keep the mean of the word embeddings at zero, after every step; see the docstring of the class."""
     tokenizer: str = ""
     """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the corpus."""
     vocab_size: int = Field(8192, ge=64)
@@ -217,7 +225,8 @@ class Pretrain(TrainingStep):
         choose_attention(model, compute.device.type, compute.precision, self.length)
         module = PretrainingModule(model, self.objective)
         module.to(compute.device)
-        optimizers = self.optimizers(module, compute, self.lr)
+        centered = [model.get_input_embeddings().weight] if self.center_embeddings else []
+        optimizers = self.optimizers(module, compute, self.lr, centered)
         sample = data.train.batch(0, 0, self.rows_per_step)
         steps = Budget.parse(self.budget).steps(
             steps_per_epoch=data.train.steps_per_epoch,

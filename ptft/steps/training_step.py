@@ -1,9 +1,10 @@
 """The settings that pretraining and fine-tuning share, and what they make of them."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ptft.compute import Compute, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
@@ -65,7 +66,9 @@ class TrainingStep(Step):
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
             )
 
-    def optimizers(self, module: nn.Module, compute: Compute, lr: float) -> Optimizers:
-        """The optimizers of a module's trainable parameters, with the peak rate ``lr``."""
+    def optimizers(
+        self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()
+    ) -> Optimizers:
+        """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""
         groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
-        return Optimizers(self.optimizer.build(groups, module), compute.scaler)
+        return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered)

@@ -187,3 +187,21 @@ def test_norm_before_clipping_is_returned():
     assert optimizers.clip(0).item() == pytest.approx(2 * count**0.5)
     assert optimizers.clip(1.0).item() == pytest.approx(2 * count**0.5)
     assert optimizers.clip(0).item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_centered_rows_have_mean_zero_after_a_step_and_logits_differ_by_one_number_a_text():
+    torch.manual_seed(0)
+    found = []
+    for is_centered in (False, True):
+        torch.manual_seed(1)
+        embedding = nn.Embedding(50, 8)
+        built = AdamW().build(parameter_groups(embedding.named_parameters(), 0.1, 0.0), embedding)
+        optimizers = Optimizers(built, centered=[embedding.weight] if is_centered else [])
+        embedding(torch.tensor([1, 2, 3])).sum().backward()
+        optimizers.step()
+        found.append(embedding.weight.detach())
+    plain, centered = found
+    assert plain.mean(0).abs().max() > 0.01
+    torch.testing.assert_close(centered.mean(0), torch.zeros(8), atol=1e-6, rtol=0)
+    hidden = torch.randn(4, 8)
+    torch.testing.assert_close((hidden @ centered.T).log_softmax(-1), (hidden @ plain.T).log_softmax(-1))
