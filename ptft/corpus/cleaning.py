@@ -115,4 +115,4 @@ def summary(plain: dict[str, Any]) -> str:
         f"{name} {task['found']:,} of {task['texts'] - task['too_short']:,}"
         for name, task in plain["contamination"]["tasks"].items()
     )
-    return f"{line}; evaluation texts found: {found}, in {plain['contamination']['documents']:,} documents"
+    return f"{line}; evaluation texts found: {found} (documents: {plain['contamination']['documents']:,})"

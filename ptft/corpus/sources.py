@@ -75,7 +75,8 @@ def documents(
     Documents are split into sentences, filtered, freed of duplicates and decontaminated in the order in which they are
     read, over all parts, before they are divided: what is held out is no duplicate of what is trained on. Without a
     validation file, documents are held out by random numbers of their own: each with ``valid_ratio``, and one of the
-    first two for certain. Weights are for training; held-out documents come once.
+    first two for certain. A validation file is cleaned by itself. Weights are for training; held-out documents come
+    once.
 
     Args:
         settings: What to read.
@@ -87,23 +88,31 @@ def documents(
     Raises:
         DataError: The corpus cannot be found (on the call) or read, has no sentence at all, or all its documents are
             left out (when it is read).
-        DeviceError: A library for near duplicates is missing.
+        DeviceError: A library for near duplicates is missing (when it is read).
         RecipeError: A setting is given that this kind of corpus does not use.
     """
     parts = _parts(settings)
+    texts = _given(settings, evaluation) if settings.decontaminate else None
+
+    def read() -> Iterator[Document]:  # what cleans is made only now: a compiled corpus is not read at all
+        cleaner = _cleaner(settings, texts, report or Report())
+        yield from stream(parts, settings.valid_ratio, split, seed, cleaner)
+
+    return read()
+
+
+def _cleaner(settings: CorpusSettings, evaluation: Evaluation | None, report: Report) -> Cleaner:
     duplicates = None
     if settings.duplicates != "keep":
         duplicates = ExactDuplicates() if settings.duplicates == "exact" else NearDuplicates(settings.similarity)
-    contamination = Contamination(_given(settings, evaluation)) if settings.decontaminate else None
-    cleaner = Cleaner(
+    return Cleaner(
         settings.split_sentences,
         settings.filters,
         duplicates,
-        contamination,
+        Contamination(evaluation) if evaluation is not None else None,
         settings.contaminated == "drop",
-        report or Report(),
+        report,
     )
-    return stream(parts, settings.valid_ratio, split, seed, cleaner)
 
 
 def _given(settings: CorpusSettings, evaluation: Evaluation | None) -> Evaluation:

@@ -54,7 +54,7 @@ def test_the_report_counts_reasons_in_order(tmp_path):
     assert plain["dropped"] == {"words": 2, "duplicate": 1}
     assert plain["contamination"]["tasks"]["task"]["examples"][0]["document"] == 2
     assert summary(plain) == (
-        "5 documents read, 2 kept (left out: words 2, duplicate 1); evaluation texts found: task 1 of 1, in 1 documents"
+        "5 documents read, 2 kept (left out: words 2, duplicate 1); evaluation texts found: task 1 of 1 (documents: 1)"
     )
     json.dumps(plain)
 
