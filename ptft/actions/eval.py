@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.actions.action import Action
 from ptft.compute import Compute, Precision
 from ptft.config import Choice
+from ptft.corpus.cleaning import summary
 from ptft.corpus.sources import CorpusSettings, beginning, describe
 from ptft.display import Display
 from ptft.errors import RecipeError
@@ -18,6 +19,7 @@ from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
 from ptft.steps.compiled import How, compiled
+from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
 from ptft.training.evaluation import evaluate
 from ptft.training.work import PretrainingBatches, PretrainingModule
@@ -47,6 +49,7 @@ class Eval(Action):
     def check(self) -> None:
         """The model was pretrained for what is measured, and the text can be read."""
         self._opened()
+        evaluation_texts(self.corpus, 0)
         beginning(self.corpus, 0)
 
     def _opened(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[Objective, ...], Head]:
@@ -70,6 +73,8 @@ class Eval(Action):
         model, tokenizer, objectives, head = self._opened()
         display.say(f"corpus: {describe(self.corpus)}")
         store, _ = compiled(self.corpus, "train", tokenizer, How(head == "causal_lm", self.joiner, 0, self.cache))
+        if store.info.cleaning:
+            display.say(f"cleaning: {summary(store.info.cleaning)}")
         vocabulary = Vocabulary.of(tokenizer)
         decides = next((objective for objective in objectives if objective.makes_pairs), objectives[0])
         rows = min(64, self.rows)

@@ -13,7 +13,7 @@ from ptft.family import nearest
 
 # The library takes a second to import, so it is imported where it is needed.
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 HELD_OUT = ("validation", "valid", "dev")
 """What data sets call the split that is held out."""
@@ -46,8 +46,13 @@ def split_names(name: str) -> list[str]:
         return [str(split) for split in datasets.get_dataset_split_names(path, config or None)]
 
 
-def load(name: str, split: str) -> "Dataset":
+def load(name: str, split: str, *, streaming: bool = False) -> "Dataset | IterableDataset":
     """Open one split of a saved folder or of a data set on the Hub.
+
+    Args:
+        name: The folder or data set.
+        split: Its split.
+        streaming: Fetch what is on the Hub as it is read, and store nothing of it.
 
     Raises:
         DataError: As for :func:`split_names`; or there is no such split.
@@ -62,10 +67,24 @@ def load(name: str, split: str) -> "Dataset":
             saved = datasets.load_from_disk(name)
             return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         path, _, config = name.partition(":")
-        return datasets.load_dataset(path, config or None, split=split)
+        return datasets.load_dataset(path, config or None, split=split, streaming=streaming)
 
 
-def rows(dataset: "Dataset", where: str, columns: Sequence[str]) -> Iterator[Row]:
+def version(name: str) -> str:
+    """What names the present content of a data set on the Hub, without reading it.
+
+    Raises:
+        DataError: As for :func:`split_names`.
+    """
+    with _reached(name):
+        import datasets
+
+        path, _, config = name.partition(":")
+        builder = datasets.load_dataset_builder(path, config or None)
+        return str(builder.hash)  # the commit
+
+
+def rows(dataset: "Dataset | IterableDataset", where: str, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a data set; a label that is a number with a name is given as its name, -1 as None.
 
     Args:
@@ -76,6 +95,8 @@ def rows(dataset: "Dataset", where: str, columns: Sequence[str]) -> Iterator[Row
     Raises:
         DataError: A column is not there, or holds something else than text and numbers.
     """
+    if dataset.features is None:  # a stream of files that do not tell: the first rows do
+        dataset = dataset._resolve_features()
     check_columns(where, dataset.column_names, columns)
     number = 0
     for batch in dataset.select_columns(list(dict.fromkeys(columns))).iter(batch_size=_ROWS_PER_BATCH):

@@ -1,66 +1,153 @@
-"""Corpora as documents: text files, tables, folders, data sets of the ``datasets`` library, and the embedded corpus."""
+"""Corpora as documents: one source or a mixture of several, cleaned, and divided into train and valid."""
 
 import hashlib
-import itertools
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ptft import rng
-from ptft.config import Settings
-from ptft.corpus import embedded, hub
-from ptft.corpus.files import TEXT_FORMATS, check_file, content_hash, exists, file_format, read_lines, split_files
-from ptft.corpus.tables import Cell, read_rows
-from ptft.errors import DataError, RecipeError
-from ptft.family import nearest
+from ptft.config import Choice, plain
+from ptft.corpus.cleaning import Cleaner, Report
+from ptft.corpus.contamination import Contamination, Evaluation, evaluation_hash
+from ptft.corpus.duplicates import ExactDuplicates, Kind, NearDuplicates
+from ptft.corpus.filters import FILTERS
+from ptft.corpus.filters.filter import Filter
+from ptft.corpus.mixture import FoundPart, stream
+from ptft.corpus.reading import FOLDER_FORMATS, Document, SourceSettings, Split, find_source
+from ptft.corpus.splitting import Language
+from ptft.errors import RecipeError
 
-Document = list[str]
-Split = Literal["train", "valid"]
-FOLDER_FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
-"""Endings that are read from a folder, each also with ``.gz``; a .json file there is mostly no corpus."""
+__all__ = [
+    "FOLDER_FORMATS",
+    "Beginning",
+    "CorpusSettings",
+    "Document",
+    "Split",
+    "beginning",
+    "describe",
+    "documents",
+    "fingerprint",
+    "title",
+]
+
 _LOOKED_AT_BYTES = 1 << 22
-_EMBEDDED = ("embedded", "embedded:lists")
+_CLEANING_VERSION = 1  # raise it when the rules of cleaning change, so that stored corpora are made anew
 
 
-class CorpusSettings(Settings):
-    """Which text to read."""
+class Part(SourceSettings):
+    """One part of a mixture."""
 
-    path: str = "embedded"
-    """A file, a folder, a `datasets` name (user/name:config), a saved data set, `embedded` or `embedded:lists`."""
-    text: str = "text"
-    """The column that holds the text, for tables and data sets."""
-    split: str = "train"
-    """The split to train on, for data sets of the `datasets` library."""
+    weight: float = Field(1.0, gt=0)
+    """How often each of its documents comes in an epoch: 3 thrice, 0.5 a half of them once, the same in each epoch."""
+
+
+class CorpusSettings(SourceSettings):
+    """Which text to read, and what of it to keep."""
+
+    parts: dict[str, Part] = {}
+    """Several sources in place of one, by any name: corpus.parts.NAME.path=... corpus.parts.NAME.weight=2."""
     valid_ratio: float = Field(default=0.01, ge=0, lt=1)
     """Share of the documents held out (0 to below 1) where the corpus brings no validation file of its own."""
+    split_sentences: Language = "none"
+    """Rules that cut lines into sentences: en, ko, zh, ja, auto (by script), or none where a line is a sentence."""
+    filters: tuple[Annotated[Filter, Choice(FILTERS)], ...] = ()
+    """Rules by which documents are left out (see `ptft list filters`), such as words,repeated_lines."""
+    duplicates: Kind = "keep"
+    """Documents like an earlier one: keep them, or leave out exact ones, or near ones too."""
+    similarity: float = Field(0.8, gt=0, le=1)
+    """From which share of common runs of five words on documents are near duplicates (Jaccard, 0 to 1)."""
+    decontaminate: tuple[str, ...] = ()
+    """Evaluation tasks, tables or data sets whose texts are looked for in the corpus by runs of 13 words."""
+    contaminated: Literal["report", "drop"] = "report"
+    """Whether documents that hold such a text are only reported or left out."""
 
 
-def documents(settings: CorpusSettings, split: Split, seed: int) -> Iterator[Document]:
-    """Yield the documents of a corpus, each a list of its sentences.
+def documents(
+    settings: CorpusSettings,
+    split: Split,
+    seed: int,
+    evaluation: Evaluation | None = None,
+    report: Report | None = None,
+) -> Iterator[Document]:
+    """Yield the documents of a corpus, each a list of its sentences; the corpus is never held in memory.
 
-    In a .txt file a line is a sentence and a blank line ends the document; in a table the text cell of a row is a
-    document and its lines are sentences. A folder with one ``train`` file is read as its train, valid and test files
-    say; any other folder is one corpus of all its text files, sorted by name. Without a validation file, documents are
-    held out by random numbers of their own: each with ``valid_ratio``, and one of the first two for certain.
+    Documents are split into sentences, filtered, freed of duplicates and decontaminated in the order in which they are
+    read, over all parts, before they are divided: what is held out is no duplicate of what is trained on. Without a
+    validation file, documents are held out by random numbers of their own: each with ``valid_ratio``, and one of the
+    first two for certain. A validation file is cleaned by itself. Weights are for training; held-out documents come
+    once.
 
     Args:
         settings: What to read.
         split: ``train``, or ``valid`` for what is held out; ``valid`` is empty if nothing is held out.
-        seed: Key of what is held out, and of the embedded corpus; >= 0.
+        seed: Key of what is held out, of weights, and of the embedded corpus; >= 0.
+        evaluation: The texts of ``settings.decontaminate``, which are read above this layer.
+        report: Filled while the documents are read.
 
     Raises:
-        DataError: The corpus cannot be found (on the call) or read, or has no sentence at all (when it is read).
+        DataError: The corpus cannot be found (on the call) or read, has no sentence at all, or all its documents are
+            left out (when it is read).
+        DeviceError: A library for near duplicates is missing (when it is read).
         RecipeError: A setting is given that this kind of corpus does not use.
     """
-    source = _source(settings)
-    if source.held_out is None:
-        return _part(_not_empty(source.documents("train", seed), source.summary), split, settings.valid_ratio, seed)
-    return _not_empty(source.documents(split, seed), f"{source.summary}, {split} part")
+    parts = _parts(settings)
+    texts = _given(settings, evaluation) if settings.decontaminate else None
+
+    def read() -> Iterator[Document]:  # what cleans is made only now: a compiled corpus is not read at all
+        cleaner = _cleaner(settings, texts, report or Report())
+        yield from stream(parts, settings.valid_ratio, split, seed, cleaner)
+
+    return read()
+
+
+def _cleaner(settings: CorpusSettings, evaluation: Evaluation | None, report: Report) -> Cleaner:
+    duplicates = None
+    if settings.duplicates != "keep":
+        duplicates = ExactDuplicates() if settings.duplicates == "exact" else NearDuplicates(settings.similarity)
+    return Cleaner(
+        settings.split_sentences,
+        settings.filters,
+        duplicates,
+        Contamination(evaluation) if evaluation is not None else None,
+        settings.contaminated == "drop",
+        report,
+    )
+
+
+def _given(settings: CorpusSettings, evaluation: Evaluation | None) -> Evaluation:
+    if evaluation is None or evaluation.keys() != set(settings.decontaminate):
+        raise RuntimeError(f"the texts of {settings.decontaminate} must be read and handed down")
+    return evaluation
+
+
+def _parts(settings: CorpusSettings) -> list[FoundPart]:
+    """Find all parts, and refuse settings without effect.
+
+    Raises:
+        DataError: One cannot be found.
+        RecipeError: A setting has no effect.
+    """
+    for name, is_used, reason in (
+        ("similarity", settings.duplicates == "near", "only corpus.duplicates=near compares documents"),
+        ("contaminated", settings.decontaminate, "corpus.decontaminate names nothing to look for"),
+        *((name, not settings.parts, "corpus.parts say what is read") for name in SourceSettings.model_fields),
+    ):
+        value = getattr(settings, name)
+        if not is_used and value != CorpusSettings.model_fields[name].default:
+            raise RecipeError(f"corpus.{name} is {value!r} but has no effect: {reason}; leave corpus.{name} out")
+    if settings.parts:
+        found = (
+            (name, find_source(part, f"corpus.parts.{name}"), part.weight) for name, part in settings.parts.items()
+        )
+        return [FoundPart(*part) for part in found]
+    source = find_source(settings)
+    if source.held_out and settings.valid_ratio not in (0, CorpusSettings.model_fields["valid_ratio"].default):
+        raise RecipeError(
+            f"corpus.valid_ratio is {settings.valid_ratio!r} but has no effect on {settings.path!r}: it brings what is "
+            f"held out ({source.held_out}); leave corpus.valid_ratio out"
+        )
+    return [FoundPart("", source, 1.0)]
 
 
 class Beginning(NamedTuple):
@@ -75,14 +162,20 @@ class Beginning(NamedTuple):
 def beginning(settings: CorpusSettings, seed: int) -> Beginning:
     """Read the first 4 MB of what is trained on, so that a wrong corpus is refused before anything is made of it.
 
-    To read a large corpus twice is too dear: what is broken further behind is found when it is compiled.
+    To read a large corpus twice is too dear: what is broken further behind is found when it is compiled. Sentences are
+    split and filters asked; neither duplicates nor evaluation texts are looked for.
 
     Raises:
         DataError: As :func:`documents`.
+        DeviceError: As :func:`documents`.
         RecipeError: As :func:`documents`.
     """
+    parts = _parts(settings)
+    if settings.duplicates == "near":
+        NearDuplicates(settings.similarity)  # needs a library
+    cleaner = Cleaner(settings.split_sentences, settings.filters, None, None, False, Report())
     num_documents = sentences = text_bytes = 0
-    for document in documents(settings, "train", seed):
+    for document in stream(parts, settings.valid_ratio, "train", seed, cleaner):
         if text_bytes > _LOOKED_AT_BYTES:
             return Beginning(num_documents, sentences, text_bytes, is_all=False)
         num_documents += 1
@@ -91,19 +184,34 @@ def beginning(settings: CorpusSettings, seed: int) -> Beginning:
     return Beginning(num_documents, sentences, text_bytes, is_all=True)
 
 
-def fingerprint(settings: CorpusSettings, split: Split, seed: int) -> str:
-    """A hash of everything that decides what :func:`documents` yields: names of files have no part in it.
+def fingerprint(settings: CorpusSettings, split: Split, seed: int, evaluation: Evaluation | None = None) -> str:
+    """A hash of everything that decides what :func:`documents` yields and reports: names of files have no part in it.
 
     Raises:
         DataError: The corpus cannot be found or read.
+        RecipeError: As :func:`documents`.
     """
-    source = _source(settings)
-    if source.held_out is None:
-        held_out = [split, settings.valid_ratio, seed] if settings.valid_ratio else [split]
-        parts = [source.key("train", seed), held_out]
-    else:
-        parts = [source.key(split, seed)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    keys: list[Any] = []
+    for part in _parts(settings):
+        if part.source.held_out:
+            keys.append(part.source.key(split, seed))
+        else:
+            held_out = [split, settings.valid_ratio, seed] if settings.valid_ratio else [split]
+            keys += [part.source.key("train", seed), held_out]
+        if settings.parts:
+            keys.append([part.name, part.weight, 0 if part.weight.is_integer() else seed])
+    names = ("split_sentences", "filters", "duplicates", "similarity", "decontaminate", "contaminated")
+    cleaning = {name: value for name, value in plain(settings).items() if name in names}
+    if cleaning != {name: value for name, value in plain(CorpusSettings()).items() if name in names}:
+        texts = evaluation_hash(_given(settings, evaluation)) if settings.decontaminate else ""
+        keys.append([_CLEANING_VERSION, cleaning, texts])
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+
+
+def title(settings: CorpusSettings) -> str:
+    """What a corpus is called in a lineage: its path, or the paths of its parts with their weights."""
+    parts = [f"{name}: {part.path} x {part.weight:g}" for name, part in settings.parts.items()]
+    return ", ".join(parts) or settings.path
 
 
 def describe(settings: CorpusSettings) -> str:
@@ -111,154 +219,12 @@ def describe(settings: CorpusSettings) -> str:
 
     Raises:
         DataError: The corpus cannot be found.
+        RecipeError: As :func:`documents`.
     """
-    source = _source(settings)
-    return f"{source.summary}; held out: {source.held_out or f'{settings.valid_ratio:.2%} of the documents'}"
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A corpus that was found; ``held_out`` names its validation part, if it has one of its own."""
-
-    summary: str
-    held_out: str | None
-    documents: Callable[[Split, int], Iterator[Document]]
-    key: Callable[[Split, int], object]
-
-
-def _source(settings: CorpusSettings) -> _Source:
-    family, _, kind = settings.path.partition(":")
-    if family == "embedded":
-        return _embedded(kind or "prose", settings)
-    path, there = Path(settings.path), exists(settings.path)
-    if not there and hub.looks_like_name(settings.path) and file_format(path) not in TEXT_FORMATS:
-        return _dataset(settings)
-    if there and path.is_dir():
-        return _dataset(settings) if hub.is_saved(path) else _folder(path, settings)
-    return _files(settings.path, [check_file(settings.path)], [], settings)
-
-
-def _embedded(kind: str, settings: CorpusSettings) -> _Source:
-    def key(split: Split, seed: int) -> object:
-        # It is made in half a second, so its hash needs no version number that someone could forget to raise.
-        digest = hashlib.sha256()
-        for document in embedded.documents(kind, split, seed):
-            digest.update("\n".join([*document, "\n"]).encode())
-        return digest.hexdigest()
-
-    embedded.documents(kind, "train", 0)  # refuses an unknown kind
-    _refuse_unused(settings, "the embedded corpus has columns and splits of its own", "text", "split", "valid_ratio")
-    return _Source(
-        f"the embedded corpus ({kind})",
-        "documents of its own",
-        lambda split, seed: embedded.documents(kind, split, seed),
-        key,
-    )
-
-
-def _folder(folder: Path, settings: CorpusSettings) -> _Source:
-    below = [path for path in folder.rglob("*") if path.is_file() and file_format(path) in FOLDER_FORMATS]
-    names = {path.relative_to(folder).as_posix(): path for path in below}
-    files = [names[name] for name in sorted(names) if not any(part.startswith(".") for part in name.split("/"))]
-    if not files:
-        raise DataError(
-            f"{folder}: the folder holds no text file; allowed: {', '.join(FOLDER_FORMATS)}, each also with .gz; name "
-            "the folder where they lie"
-        )
-    splits = split_files(folder, files)
-    if "train" not in splits:
-        return _files(f"{len(files)} files below {folder}", files, [], settings)
-    held_out = [splits["valid"]] if "valid" in splits else []
-    return _files(str(splits["train"]), [splits["train"]], held_out, settings)
-
-
-def _files(summary: str, train: Sequence[Path], valid: Sequence[Path], settings: CorpusSettings) -> _Source:
-    parts = {"train": train, "valid": valid}
-
-    def read(split: Split, seed: int) -> Iterator[Document]:
-        return itertools.chain.from_iterable(_file_documents(path, settings.text) for path in parts[split])
-
-    def key(split: Split, seed: int) -> object:
-        formats = [file_format(path) for path in parts[split]]
-        return [content_hash(parts[split]), formats, settings.text if set(formats) != {".txt"} else ""]
-
-    _refuse_unused(settings, "only data sets of the datasets library have named splits", "split")
-    if all(file_format(path) == ".txt" for path in [*train, *valid]):
-        _refuse_unused(settings, "text files have no columns", "text")
-    if valid:
-        _refuse_unused(settings, f"{valid[0]} is what is held out", "valid_ratio")
-    megabytes = sum(path.stat().st_size for path in train) / 1e6
-    return _Source(f"{summary} ({megabytes:,.1f} MB)", ", ".join(map(str, valid)) or None, read, key)
-
-
-def _dataset(settings: CorpusSettings) -> _Source:
-    try:
-        known = hub.split_names(settings.path)
-    except DataError as error:
-        hint = nearest(settings.path, _EMBEDDED)
-        raise DataError(f"{error}{hint if 'did you mean' in hint else ''}") from None
-    held_out = next((name for name in hub.HELD_OUT if name in known), None)
-    if held_out:
-        _refuse_unused(settings, f"the data set's split {held_out!r} is what is held out", "valid_ratio")
-    splits = {"train": settings.split, "valid": held_out or ""}
-
-    def read(split: Split, seed: int) -> Iterator[Document]:
-        rows = hub.rows(hub.load(settings.path, splits[split]), f"{settings.path}[{splits[split]}]", [settings.text])
-        return filter(None, (_sentences(row.values[settings.text]) for row in rows))
-
-    def key(split: Split, seed: int) -> object:
-        return [hub.load(settings.path, splits[split])._fingerprint, settings.text]
-
-    return _Source(f"data set {settings.path}, split {settings.split}", held_out, read, key)
-
-
-def _refuse_unused(settings: CorpusSettings, reason: str, *names: str) -> None:
-    for name in names:
-        value, default = getattr(settings, name), CorpusSettings.model_fields[name].default
-        if value != default and (name, value) != ("valid_ratio", 0):  # to hold nothing out of the rest is always true
-            raise RecipeError(
-                f"corpus.{name} is {value!r} but has no effect on {settings.path!r}: {reason}; leave corpus.{name} out"
-            )
-
-
-def _file_documents(path: Path, column: str) -> Iterator[Document]:
-    if file_format(path) != ".txt":
-        yield from filter(None, (_sentences(row.values[column]) for row in read_rows(path, [column])))
-        return
-    document: Document = []
-    for _, line in read_lines(path):
-        if sentence := line.strip():
-            document.append(sentence)
-        elif document:
-            yield document
-            document = []
-    if document:
-        yield document
-
-
-def _sentences(cell: Cell) -> Document:
-    lines = re.split(r"[\r\n]+", "" if cell is None else str(cell))
-    return [sentence for line in lines if (sentence := line.strip())]
-
-
-def _not_empty(stream: Iterable[Document], summary: str) -> Iterator[Document]:
-    empty = True
-    for document in stream:
-        empty = False
-        yield document
-    if empty:
-        raise DataError(f"{summary}: the corpus holds no sentence; allowed: text; name another file or column")
-
-
-def _part(stream: Iterator[Document], split: Split, ratio: float, seed: int) -> Iterator[Document]:
-    # One of the first two documents is held out and the other is not, so that no part of two documents or more is
-    # empty, although their number is not known before all are read.
-    draws = rng.Stream(rng.key_of("held-out documents"), seed)
-    certain = draws.randint(0, 1)
-    first = list(itertools.islice(stream, 2))
-    for number, document in enumerate(itertools.chain(first, stream)):
-        held_out = draws.random() < ratio
-        if number < 2:
-            held_out = ratio > 0 and len(first) == 2 and number == certain
-        if held_out == (split == "valid"):
-            yield document
+    share = f"{settings.valid_ratio:.2%} of the documents"
+    lines = [
+        (f"{part.name} x {part.weight:g}: " if part.name else "")
+        + f"{part.source.summary}; held out: {part.source.held_out or share}"
+        for part in _parts(settings)
+    ]
+    return "; ".join(lines)

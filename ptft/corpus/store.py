@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class StoreInfo:
     words: int
     text_bytes: int
     checksums: dict[str, str]
+    cleaning: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,14 @@ class TokenStore:
 
 
 def compile_store(
-    documents: Iterable[list[str]], encode: Encode, cache: Path, key: str, *, vocab_size: int, end_token: int | None
+    documents: Iterable[list[str]],
+    encode: Encode,
+    cache: Path,
+    key: str,
+    *,
+    vocab_size: int,
+    end_token: int | None,
+    cleaning: Callable[[], dict[str, Any]] = dict,
 ) -> TokenStore:
     """Open the store named ``key`` below ``cache``, compiling it first if it is not there.
 
@@ -72,6 +81,7 @@ def compile_store(
         key: Hash of everything that decides the content.
         vocab_size: Number of ids the tokenizer can give; decides the width of a stored id.
         end_token: Id that closes each document, or None for none.
+        cleaning: Called when all documents are read: what was done to them, to be kept with the store.
 
     Raises:
         DataError: The corpus gives no token, or the cache folder cannot be written.
@@ -81,7 +91,7 @@ def compile_store(
         partial = cache / f".{key}.{os.getpid()}.partial"
         try:
             partial.mkdir(parents=True, exist_ok=True)
-            _write(documents, encode, partial, key, vocab_size, end_token)
+            _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
             partial.replace(folder)
         except OSError as error:
             if not (folder / "store.json").exists():  # another process was faster: theirs holds the same bytes
@@ -115,7 +125,13 @@ def open_store(folder: Path) -> TokenStore:
 
 
 def _write(
-    documents: Iterable[list[str]], encode: Encode, folder: Path, key: str, vocab_size: int, end_token: int | None
+    documents: Iterable[list[str]],
+    encode: Encode,
+    folder: Path,
+    key: str,
+    vocab_size: int,
+    end_token: int | None,
+    cleaning: Callable[[], dict[str, Any]],
 ) -> None:
     dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
     tokens = words = text_bytes = sentences = num_documents = 0
@@ -156,7 +172,7 @@ def _write(
     if not tokens:
         raise DataError("the corpus is empty: no document gives a token; check the path and the text column")
     checksums = {name: digest.hexdigest() for name, digest in digests.items()}
-    info = StoreInfo(key, dtype, num_documents, sentences, tokens, words, text_bytes, checksums)
+    info = StoreInfo(key, dtype, num_documents, sentences, tokens, words, text_bytes, checksums, cleaning())
     with (folder / "store.json").open("w") as info_file:
         json.dump(asdict(info), info_file, indent=1)
         info_file.flush()

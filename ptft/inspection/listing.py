@@ -20,6 +20,12 @@ def _prompts() -> list[Row]:
     return PROMPT_TASKS.rows()
 
 
+def _filters() -> list[Row]:
+    from ptft.corpus.filters import FILTERS
+
+    return FILTERS.rows()
+
+
 def _presets() -> list[Row]:
     from ptft.models.presets import PRESETS
 
@@ -54,6 +60,7 @@ FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "tasks": _tasks,
     "prompts": _prompts,
     "corpora": _corpora,
+    "filters": _filters,
     "recipes": recipe_rows,
     "optimizers": _optimizers,
 }

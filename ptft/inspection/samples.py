@@ -10,11 +10,11 @@ from ptft.config import Loaded, Settings
 from ptft.corpus.sources import CorpusSettings, describe, documents
 from ptft.errors import RecipeError
 from ptft.family import nearest
+from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tasks import PROMPT_TASKS, TASKS, Example
 
 _MOST_SENTENCES = 20
 _LONGEST_LINE = 400
-_CORPUS_KEYS = ("corpus.text", "corpus.split", "corpus.valid_ratio")
 
 
 class Head(Settings):
@@ -41,14 +41,18 @@ def head(loaded: Loaded[Head]) -> str:
     """
     settings, name = loaded.settings, loaded.settings.corpus.path
     if name in TASKS:
-        _refuse(loaded, f"task {name!r}", (*_CORPUS_KEYS, "k"))
+        _refuse(loaded, f"task {name!r}", [*_corpus_keys(loaded), "k"])
         return _task(settings)
     if name in PROMPT_TASKS:
-        _refuse(loaded, f"prompt task {name!r}", _CORPUS_KEYS)
+        _refuse(loaded, f"prompt task {name!r}", _corpus_keys(loaded))
         return _prompts(settings)
     _refuse(loaded, f"corpus {name!r}", ("k",))
     _refuse_near_miss(name)
     return _corpus(settings)
+
+
+def _corpus_keys(loaded: Loaded[Head]) -> list[str]:
+    return [key for key in loaded.origin if key.startswith("corpus.") and key != "corpus.path"]
 
 
 def _refuse(loaded: Loaded[Head], what: str, keys: Iterable[str]) -> None:
@@ -68,7 +72,9 @@ def _refuse_near_miss(name: str) -> None:
 
 def _corpus(settings: Head) -> str:
     parts = [describe(settings.corpus)]
-    for number, document in enumerate(islice(documents(settings.corpus, "train", settings.seed), settings.n), 1):
+    evaluation = evaluation_texts(settings.corpus, settings.seed)
+    stream = documents(settings.corpus, "train", settings.seed, evaluation)
+    for number, document in enumerate(islice(stream, settings.n), 1):
         lines = [_cut(sentence) for sentence in document[:_MOST_SENTENCES]]
         if len(document) > _MOST_SENTENCES:
             lines.append(f"... and {len(document) - _MOST_SENTENCES:,} more sentences")

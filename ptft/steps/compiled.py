@@ -7,8 +7,10 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from ptft.corpus.cleaning import Report
 from ptft.corpus.sources import CorpusSettings, documents, fingerprint
 from ptft.corpus.store import TokenStore, compile_store
+from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tokenization import tokenizer_hash
 
 
@@ -39,7 +41,8 @@ def compiled(
     """
     joiner = {"space": " ", "newline": "\n"}[how.joiner] if how.is_causal else ""
     end_token = tokenizer.eos_token_id if how.is_causal else None
-    content = fingerprint(corpus, split, how.seed)
+    evaluation = evaluation_texts(corpus, how.seed)
+    content = fingerprint(corpus, split, how.seed, evaluation)
     parts = ["store 1", content, tokenizer_hash(tokenizer), joiner, str(end_token)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     backend = tokenizer.backend_tokenizer
@@ -47,8 +50,11 @@ def compiled(
     def encode(texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    texts = documents(corpus, split, how.seed)
+    report = Report()
+    texts = documents(corpus, split, how.seed, evaluation, report)
     joined = ([document[0], *(joiner + s for s in document[1:])] for document in texts) if joiner else texts
     folder = Path(how.cache).expanduser() / "stores"
-    store = compile_store(joined, encode, folder, key, vocab_size=len(tokenizer), end_token=end_token)
+    store = compile_store(
+        joined, encode, folder, key, vocab_size=len(tokenizer), end_token=end_token, cleaning=report.plain
+    )
     return store, content

@@ -14,7 +14,7 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
 from ptft.corpus.files import file_format
-from ptft.corpus.sources import CorpusSettings, beginning, describe, documents
+from ptft.corpus.sources import CorpusSettings, beginning, describe, documents, title
 from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.attention import choose_attention
@@ -38,7 +38,9 @@ from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
+from ptft.steps.cleaning_report import show_cleaning
 from ptft.steps.compiled import How, compiled
+from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
@@ -123,6 +125,7 @@ class Pretrain(TrainingStep):
             self._check_preset()
         else:
             self._check_model()
+        evaluation_texts(self.corpus, self.seed)
         start = beginning(self.corpus, self.seed)
         for objective in self.objective:
             objective.check_corpus(start, self.length)
@@ -198,7 +201,7 @@ class Pretrain(TrainingStep):
     def _valid_corpus(self) -> CorpusSettings:
         """The held-out text, all of it."""
         text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
-        return CorpusSettings(path=self.valid, text=text, valid_ratio=0)
+        return CorpusSettings(path=self.valid, text=text, valid_ratio=0, split_sentences=self.corpus.split_sentences)
 
     @property
     def head(self) -> Head:
@@ -280,7 +283,7 @@ class Pretrain(TrainingStep):
         seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
         lineage: dict[str, Any] = {
             "step": self.name,
-            "corpus": {"path": self.corpus.path, "hash": data.fingerprint, **_counts(data.store)},
+            "corpus": {"path": title(self.corpus), "hash": data.fingerprint, **_counts(data.store)},
             "tokenizer": {"hash": tokenizer_hash(tokenizer), "path": self.tokenizer},
             "parents": [parent(name) for name in (self.model, self.tokenizer) if name],
             "seeds": [self.seed],
@@ -299,7 +302,8 @@ class Pretrain(TrainingStep):
         if kept.exists():
             return load_tokenizer(kept)
         place.display.say(f"training a tokenizer of {self.vocab_size} tokens")
-        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
+        texts = documents(self.corpus, "train", self.seed, evaluation_texts(self.corpus, self.seed))
+        lines = (sentence for document in texts for sentence in document)
         tokenizer = train_tokenizer(lines, self._new_tokenizer(), model_max_length=PRESETS[self.preset].positions)
         partial = place.folder / ".tokenizer.partial"
         tokenizer.save_pretrained(partial)
@@ -333,6 +337,7 @@ class Pretrain(TrainingStep):
         decides = next((o for o in self.objective if o.makes_pairs), self.objective[0])
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache)
         store, key = compiled(self.corpus, "train", tokenizer, how)
+        show_cleaning(store.info.cleaning, place)
         sampler = decides.sampler(store, vocabulary, self.length, self.rows_per_step, self.seed)
         train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
         valid, valid_steps = None, 0

@@ -1,14 +1,20 @@
 """The step ``tokenizer``: a vocabulary trained on text."""
 
+from itertools import islice
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from ptft.compute import is_main
-from ptft.corpus.sources import CorpusSettings, beginning, documents, fingerprint
+from ptft.corpus.cleaning import Report
+from ptft.corpus.sources import CorpusSettings, beginning, documents, fingerprint, title
+from ptft.steps.cleaning_report import show_cleaning
+from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.step import Place, Result, Step
 from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
 from ptft.tokenization.quality import text_figures
+
+_MOST_HELD_OUT = 20_000  # sentences
 
 
 class Tokenizer(Step):
@@ -31,6 +37,7 @@ class Tokenizer(Step):
     def check(self) -> None:
         """The vocabulary can be made and the corpus read."""
         self._settings().check()
+        evaluation_texts(self.corpus, self.seed)
         beginning(self.corpus, self.seed)
 
     def _settings(self) -> TokenizerSettings:
@@ -40,16 +47,20 @@ class Tokenizer(Step):
 
     def work(self, place: Place) -> Result:
         """Train, save, measure."""
-        lines = (sentence for document in documents(self.corpus, "train", self.seed) for sentence in document)
+        evaluation, report = evaluation_texts(self.corpus, self.seed), Report()
+        texts = documents(self.corpus, "train", self.seed, evaluation, report)
+        lines = (sentence for document in texts for sentence in document)
         tokenizer = train_tokenizer(lines, self._settings(), model_max_length=self.model_max_length)
         if is_main():
             tokenizer.save_pretrained(place.folder / "model")
-        held_out = [sentence for document in documents(self.corpus, "valid", self.seed) for sentence in document]
-        figures = {"vocabulary": float(len(tokenizer)), **text_figures(tokenizer, held_out[:20000])}
-        content = fingerprint(self.corpus, "train", self.seed)
+        show_cleaning(report.plain(), place)
+        texts = documents(self.corpus, "valid", self.seed, evaluation)
+        held_out = list(islice((sentence for document in texts for sentence in document), _MOST_HELD_OUT))
+        figures = {"vocabulary": float(len(tokenizer)), **text_figures(tokenizer, held_out)}
+        content = fingerprint(self.corpus, "train", self.seed, evaluation)
         lineage = {
             "step": self.name,
-            "corpus": {"path": self.corpus.path, "hash": content},
+            "corpus": {"path": title(self.corpus), "hash": content},
             "tokenizer": {"hash": tokenizer_hash(tokenizer)},
             "parents": [],
             "seeds": [self.seed],

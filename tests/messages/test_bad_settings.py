@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 PRETRAIN = "pretrain preset=bert-tiny corpus.path=good.txt out=new"
+NO_CORPUS = "pretrain preset=bert-tiny out=new"
 NO_PRESET = "pretrain corpus.path=good.txt out=new"
 TUNE = "finetune model=encoder data=good.csv length=32 out=new"
 CURVE = "curve model=encoder data=good.csv length=32 out=new"
@@ -67,6 +68,26 @@ SETTINGS = [
     (f"{PRETRAIN} vocab_size=10", r"vocab_size=10: must be at least 64, got 10"),
     (f"{NO_PRESET} preset=gpt2-tiny objective=causal_lm vocab_size=100", r"vocab_size: .* give at least 259, got 100"),
     (f"{PRETRAIN} corpus.valid_ratio=1", r"corpus.valid_ratio=1: must be less than 1, got 1"),
+    (
+        f"{PRETRAIN} corpus.split_sentences=eng",
+        r"must be one of none, auto, en, ko, zh, ja, got 'eng'; did you mean 'en'",
+    ),
+    (
+        f"{PRETRAIN} corpus.filters=wrods",
+        r"unknown filter 'wrods'; did you mean 'words'\? Known: letters, repeated_lines",
+    ),
+    (f"{PRETRAIN} corpus.similarity=0.9", r"corpus.similarity is 0.9 but has no effect: only corpus.duplicates=near"),
+    (
+        f"{PRETRAIN} corpus.contaminated=drop",
+        r"corpus.contaminated is 'drop' but has no effect: corpus.decontaminate n",
+    ),
+    (f"{PRETRAIN} corpus.decontaminate=god.txt", r"there is no file 'god.txt'; did you mean 'good.txt'\?"),
+    (f"{PRETRAIN} corpus.parts.a.path=good.txt", r"corpus.path is 'good.txt' but has no effect: corpus.parts say what"),
+    (
+        f"{NO_CORPUS} corpus.parts.a.path=good.txt corpus.parts.a.split=x",
+        r"corpus.parts.a.split is 'x' .*'good.txt': on",
+    ),
+    (f"{NO_CORPUS} corpus.parts.a.weight=0", r"corpus.parts.a.weight=0: must be greater than 0, got 0"),
     (
         "tokenizer corpus.path=good.txt kind=wordpeace out=new",
         r"must be one of wordpiece, bpe, .* did you mean 'wordpi",

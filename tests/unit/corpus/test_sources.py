@@ -8,7 +8,7 @@ import pytest
 
 from ptft.config import load
 from ptft.corpus import embedded
-from ptft.corpus.sources import CorpusSettings, describe, documents, fingerprint
+from ptft.corpus.sources import CorpusSettings, Part, describe, documents, fingerprint
 from ptft.errors import DataError, RecipeError
 
 TEXT = "  One sentence. \nTwo.\n\n\n \t \nThree.\n"
@@ -259,14 +259,36 @@ def test_name_on_the_hub_with_its_config(monkeypatch):
     rows = datasets.Dataset.from_dict({"text": ["One.", "Two."]})
     asked = []
 
-    def loaded(path, config, split):
-        asked.append((path, config, split))
-        return rows
+    def loaded(path, config, split, streaming):
+        asked.append((path, config, split, streaming))
+        return rows.to_iterable_dataset() if streaming else rows
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda path, config: ["train", "test"])
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     assert read("somebody/something:en") == [["One."], ["Two."]]
-    assert asked == [("somebody/something", "en", "train")]
+    assert read("somebody/something:en", streaming=True) == [["One."], ["Two."]]
+    assert asked == [("somebody/something", "en", "train", False), ("somebody/something", "en", "train", True)]
+
+
+def test_a_stream_of_the_hub_without_named_columns_is_known_by_its_commit(monkeypatch):
+    class Builder:
+        hash = "commit 1"
+
+    def loaded(path, config, split, streaming):
+        assert streaming, "nothing may be stored"
+        return datasets.IterableDataset.from_generator(
+            lambda: iter([{"text": "One.", "n": 1}, {"text": "Two.", "n": 2}])
+        )
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda path, config: ["train"])
+    monkeypatch.setattr(datasets, "load_dataset", loaded)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda path, config: Builder())
+    assert read("somebody/something", streaming=True) == [["One."], ["Two."]]
+    assert read("somebody/something", streaming=True, limit=1) == [["One."]]
+    first = fingerprint(settings("somebody/something", streaming=True), "train", 0)
+    assert fingerprint(settings("somebody/something", streaming=True), "train", 0) == first
+    Builder.hash = "commit 2"
+    assert fingerprint(settings("somebody/something", streaming=True), "train", 0) != first
 
 
 @pytest.mark.parametrize(
@@ -280,8 +302,22 @@ def test_name_on_the_hub_with_its_config(monkeypatch):
         ("embedded", {"valid_ratio": 0.5}, r"corpus\.valid_ratio is 0\.5 .*; leave corpus\.valid_ratio out"),
         ("a.txt", {"text": "body"}, r"corpus\.text is 'body' .*: text files have no columns"),
         ("a.txt", {"split": "test"}, r"corpus\.split is 'test' .*: only data sets of the datasets library have"),
-        (".", {"valid_ratio": 0.5}, r"corpus\.valid_ratio is 0\.5 .*: valid\.txt is what is held out"),
-        ("more", {"valid_ratio": 0.5}, r"corpus\.valid_ratio is 0\.5 .*: the data set's split 'validation' is what"),
+        (
+            "a.txt",
+            {"streaming": True},
+            r"corpus\.streaming is True .*: only data sets of the Hub would be stored first",
+        ),
+        ("more", {"streaming": True}, r"corpus\.streaming is True .*: only data sets of the Hub would be stored first"),
+        ("embedded", {"similarity": 0.9}, r"corpus\.similarity is 0\.9 .*: only corpus\.duplicates=near compares"),
+        ("embedded", {"contaminated": "drop"}, r"corpus\.contaminated is 'drop' .*: corpus\.decontaminate names noth"),
+        ("a.txt", {"parts": {"one": Part(path="a.txt")}}, r"corpus\.path is 'a\.txt' .*: corpus\.parts say what is r"),
+        (
+            "embedded",
+            {"parts": {"one": Part(path="a.txt", text="b")}},
+            r"corpus\.parts\.one\.text is 'b' .*'a\.txt': te",
+        ),
+        (".", {"valid_ratio": 0.5}, r"corpus\.valid_ratio is 0\.5 .*: it brings what is held out \(valid\.txt\); l"),
+        ("more", {"valid_ratio": 0.5}, r"corpus\.valid_ratio is 0\.5 .*: it brings what is held out \(validation\); l"),
     ],
 )
 def test_settings_without_effect(saved, monkeypatch, path, others, message):

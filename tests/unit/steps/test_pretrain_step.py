@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 from ptft.config import load
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.building import open_model
-from ptft.run import perform
+from ptft.run import execute, perform
 from ptft.steps.pretrain import Pretrain
 
 MLM = {"mlm.loss", "mlm.perplexity", "mlm.accuracy", "mlm.baseline"}
@@ -76,6 +77,34 @@ def test_manifest(bert_run, corpus_file):
     assert manifest["words_seen"] == read(bert_run, "result.json")["words"] > 0
     assert (manifest["step"], manifest["seeds"], manifest["parents"]) == ("pretrain", [0], [])
     assert {"torch", "transformers"} <= manifest["versions"].keys()
+
+
+def test_cleaning_is_told_and_written_beside_the_result(pretrain_settings, tmp_path, corpus_file):
+    """Also when the compiled corpus is found in the cache, where nothing is cleaned again."""
+    (tmp_path / "evaluation.txt").write_text(Path(corpus_file).read_text().split("\n\n")[3].replace("\n", " "))
+    corpus = {"path": str(corpus_file), "valid_ratio": 0.2, "duplicates": "exact", "filters": ["letters"]}
+    corpus |= {"decontaminate": [str(tmp_path / "evaluation.txt")], "contaminated": "drop"}
+    written = []
+    for name in ("one", "two"):
+        step = load(Pretrain, base=pretrain_settings("bert", corpus=corpus, out=str(tmp_path / name))).settings
+        listener = Listener()
+        execute(step, listener)
+        written.append(read(tmp_path / name, "cleaning.json"))
+        assert [said for said in listener.sentences if said.startswith("cleaning: 80 documents read, 79 kept")]
+    assert written[0] == written[1]
+    assert written[0]["dropped"] == {"contaminated": 1}
+    assert written[0]["contamination"]["tasks"][str(tmp_path / "evaluation.txt")]["found"] == 1
+
+
+def test_a_corpus_that_is_only_read_has_no_cleaning(bert_run):
+    assert not (bert_run / "cleaning.json").exists()
+
+
+def test_lineage_of_a_mixture(pretrain, tmp_path, corpus_file):
+    parts = {"a": {"path": str(corpus_file), "weight": 2}, "b": {"path": str(corpus_file), "limit": 10}}
+    pretrain(corpus={"parts": parts, "valid_ratio": 0.2})
+    manifest = read(tmp_path / "run", "manifest.json")
+    assert manifest["corpus"]["path"] == f"a: {corpus_file} x 2, b: {corpus_file} x 1"
 
 
 def test_same_seed_gives_the_same_bits(pretrain, bert_run, tmp_path):

@@ -107,7 +107,7 @@ def test_data_set_of_a_single_split(tmp_path):
 def test_data_set_on_the_hub(monkeypatch):
     rows = datasets.Dataset.from_dict({"text": [f"text {number}" for number in range(20)], "label": [0, 1] * 10})
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda path, config: ["train"])
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, config, split: rows)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, config, split, streaming: rows)
     data, _ = read_task("somebody/something:en")
     assert data.name == "somebody/something:en"
     assert data.labels == ("0", "1")
