@@ -27,7 +27,7 @@ def learn_pieces(words: Mapping[str, int], num_pieces: int) -> list[tuple[str, f
     """The pieces that make the words likely, and their log-probabilities, most likely first.
 
     From the frequent substrings, expectation maximisation and pruning take turns: a quarter of the pieces goes at a
-    time, those without which the words would lose least likelihood. Every character stays.
+    time, those without which the words would lose least likelihood. Every character of the words stays.
 
     Args:
         words: How often each word occurs, at least one of them. They are cut after 32 characters, and the rarest are
