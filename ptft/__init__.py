@@ -8,12 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptft.api import curve, evaluate, finetune, generate, predict, pretrain, prompt, run, tokenizer
+    from ptft.api import compare, curve, evaluate, finetune, generate, predict, pretrain, prompt, run, tokenizer
     from ptft.errors import CheckpointError, DataError, DeviceError, RecipeError, UserError
     from ptft.prompting import Template, evaluate_prompts, loglikelihoods
 
 _HOME = {
-    "ptft.api": ("curve", "evaluate", "finetune", "generate", "predict", "pretrain", "prompt", "run", "tokenizer"),
+    "ptft.api": (
+        "compare",
+        "curve",
+        "evaluate",
+        "finetune",
+        "generate",
+        "predict",
+        "pretrain",
+        "prompt",
+        "run",
+        "tokenizer",
+    ),
     "ptft.errors": ("CheckpointError", "DataError", "DeviceError", "RecipeError", "UserError"),
     "ptft.prompting": ("Template", "evaluate_prompts", "loglikelihoods"),
 }
@@ -25,6 +36,7 @@ __all__ = [
     "RecipeError",
     "Template",
     "UserError",
+    "compare",
     "curve",
     "evaluate",
     "evaluate_prompts",

@@ -60,5 +60,10 @@ def generate(**settings: Any) -> str:
     return _act("generate", settings)
 
 
+def compare(**settings: Any) -> str:
+    """Measure tokenizers side by side; see ``ptft compare --help``. Returns a line for each script and tokenizer."""
+    return _act("compare", settings)
+
+
 def _act(name: str, settings: dict[str, Any]) -> str:
     return load(ACTIONS[name], base=settings, base_origin="the call").settings.do(Silent())

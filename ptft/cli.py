@@ -301,9 +301,12 @@ def _complain(sentences: str) -> None:
 
 
 def _print_figures(result: dict[str, Any]) -> None:
+    from ptft.report.scripts import script_rows
     from ptft.report.tables import final_table
 
     _print(columns(final_table(result), width=_width()))
+    if rows := script_rows(result.get("records", [])):
+        _print(f"\n{columns(rows, width=_width(), flexible=-1)}\n")
 
 
 def _print_version() -> None:

@@ -37,6 +37,7 @@ _DROPOUTS = (
 )
 _POSITION_NAMES = ("position_embeddings", "wpe")
 _FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+_ROWS_MULTIPLE = 64
 _NO_SHAPE = (
     "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_decoder",
     "is_encoder_decoder", "label2id", "model_type", "output_attentions", "output_hidden_states", "problem_type",
@@ -240,6 +241,36 @@ def open_model(
             f"{len(other_shape) - 1} more); take config.json and weights from one checkpoint"
         )
     return model, sorted({*report["missing_keys"], *other_shape})
+
+
+def grown_size(size: int, num_tokens: int) -> int:
+    """Rows of an embedding for a vocabulary: as many as there are, or a multiple of 64 (for fast matrix products)."""
+    return size if num_tokens <= size else -(-num_tokens // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
+
+
+def growth_note(size: int, num_tokens: int) -> str:
+    """Say in one line how :func:`grow_embeddings` changes a model; empty if it does not."""
+    rows = grown_size(size, num_tokens)
+    return f"embeddings: {size:,} rows become {rows:,}; the new ones are the mean of the old" if rows > size else ""
+
+
+def grow_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
+    """Give a model rows for all ids of a tokenizer, in its word embeddings and its vocabulary head.
+
+    New rows are the mean of the old ones, so that the other tokens keep nearly all of their probability and nothing is
+    drawn. Differs: transformers draws them from a normal distribution of the old rows' mean and covariance.
+
+    Paper: Hewitt 2021, Initializing new word embeddings for pretrained language models.
+    """
+    size = model.config.vocab_size
+    if num_tokens <= size:
+        return
+    model.resize_token_embeddings(grown_size(size, num_tokens), mean_resizing=False)
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    with torch.no_grad():
+        for layer in layers:
+            for table in layer.parameters() if layer is not None else ():
+                table[size:] = table[:size].mean(0)
 
 
 def open_trained(name: str | Path, head: Head, *, shapes_only: bool = False) -> PreTrainedModel:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ptft.report import plots
 from ptft.report.curves import field, label_rows, measured, shot_rows
 from ptft.report.folder import RunFolder, lineage_rows, read_runs
+from ptft.report.scripts import script_rows
 from ptft.report.tables import final_table, is_number
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def write_report(run: Path) -> Path:
         CheckpointError: The folder holds no run, or a file in it cannot be read.
     """
     runs = read_runs(run)
-    sections = [_about(runs), _figures(runs), _loss(runs), _labels(runs), _shots(runs), _lineage(runs), _recipes(runs)]
+    parts = (_about, _figures, _scripts, _loss, _labels, _shots, _lineage, _recipes)
+    sections = [part(runs) for part in parts]
     page = run / "report.html"
     page.write_text(_document(runs[0].name, "\n".join(section for section in sections if section)), encoding="utf-8")
     return page
@@ -147,6 +149,14 @@ def _figures(runs: Sequence[RunFolder]) -> str:
         if rows:
             parts += [_heading(folder, runs), _table(["figure", "value", "what it means"], rows, "figures")]
     return "\n".join(["<h2>Figures</h2>", *parts]) if parts else ""
+
+
+def _scripts(runs: Sequence[RunFolder]) -> str:
+    parts = []
+    for folder in runs:
+        if rows := script_rows(folder.records):
+            parts += [_heading(folder, runs), _text_table(rows)]
+    return "\n".join(["<h2>Words by script</h2>", *parts]) if parts else ""
 
 
 def _loss(runs: Sequence[RunFolder]) -> str:

@@ -19,7 +19,16 @@ from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
 from ptft.models.attention import choose_attention
-from ptft.models.building import check_length, max_positions, new_config, open_model, read_config
+from ptft.models.building import (
+    check_length,
+    grow_embeddings,
+    grown_size,
+    growth_note,
+    max_positions,
+    new_config,
+    open_model,
+    read_config,
+)
 from ptft.models.classifier import (
     Classifier,
     Pooling,
@@ -38,6 +47,7 @@ from ptft.tasks.table import read_task, subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import (
     TokenizerSettings,
+    add_tokens,
     check_pair,
     check_vocabulary,
     load_tokenizer,
@@ -62,6 +72,10 @@ class FinetuneSettings(TrainingStep):
     """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the texts (init=scratch)."""
     vocab_size: int = Field(8192, ge=64)
     """Tokens of a tokenizer trained here."""
+    added_tokens: tuple[str, ...] = ()
+    """New tokens behind the tokenizer's own, such as words of a domain; the model gets rows for them."""
+    added_special_tokens: tuple[str, ...] = ()
+    """New special tokens, such as marks of a speaker."""
     embedding_std: float = Field(0.0, ge=0)
     """Standard deviation of word embeddings from scratch; 0 takes the architecture's."""
     data: str
@@ -104,8 +118,9 @@ class FinetuneSettings(TrainingStep):
         check_length(self.length, max_positions(config) if config else PRESETS[self.preset].positions)
         if self.tokenizer or self.model:
             tokenizer = load_tokenizer(tokenizer_folder(self.tokenizer or self.model))
-            if config is not None and self.init == "pretrained":
+            if config is not None and self.init == "pretrained" and not self.tokenizer:
                 check_pair(tokenizer, config)
+            add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
         data, notes = read_task(
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
             label=self.label, seed=0,
@@ -135,8 +150,11 @@ class FinetuneSettings(TrainingStep):
     def open_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
         """The model's tokenizer, another one, or one trained on the training texts."""
         name = self.tokenizer or self.model
-        if name:
-            return load_tokenizer(tokenizer_folder(name))
+        tokenizer = load_tokenizer(tokenizer_folder(name)) if name else self._new_tokenizer(data)
+        add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+        return tokenizer
+
+    def _new_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
         preset = PRESETS[self.preset]
         settings = TokenizerSettings(
             kind="bpe" if preset.kind == "decoder" else "wordpiece", vocab_size=self.vocab_size
@@ -154,13 +172,18 @@ class FinetuneSettings(TrainingStep):
             config = new_config(preset, tokenizer, positions=preset.positions, dropout=0.1, shape={})
         else:
             config = read_config(self.model)
-            config.vocab_size = max(config.vocab_size, len(tokenizer)) if self.init == "scratch" else config.vocab_size
+            if self.init == "scratch":
+                config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
         if config.pad_token_id is None:
             tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
             config.pad_token_id = tokenizer.pad_token_id
         weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
         source = self.model if self.init == "pretrained" else config
-        return new_classifier(source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std)
+        classifier, missing = new_classifier(
+            source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std
+        )
+        grow_embeddings(classifier.model, len(tokenizer))
+        return classifier, missing
 
     def steps(self, num_rows: int) -> int:
         """Updates for so many training rows."""
@@ -284,6 +307,8 @@ class Finetune(FinetuneSettings):
         everything = Encoded.of(data, tokenizer, self.length)
         place.display.say(f"labels: {', '.join(data.labels)}")
         _say_truncation(everything, place.display)
+        if self.init == "pretrained" and (note := growth_note(read_config(self.model).vocab_size, len(tokenizer))):
+            place.display.say(note)
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
         records: list[dict[str, Any]] = []

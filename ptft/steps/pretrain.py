@@ -14,7 +14,7 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
 from ptft.corpus.files import file_format
-from ptft.corpus.sources import CorpusSettings, beginning, describe, documents, title
+from ptft.corpus.sources import CorpusSettings, beginning, describe, title
 from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.attention import choose_attention
@@ -23,6 +23,9 @@ from ptft.models.building import (
     PositionInit,
     check_length,
     check_shape,
+    grow_embeddings,
+    grown_size,
+    growth_note,
     max_positions,
     new_config,
     new_model,
@@ -44,14 +47,17 @@ from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
+from ptft.steps.vocabulary import own_tokenizer
 from ptft.tokenization import (
+    Kind,
+    Normalization,
     TokenizerSettings,
+    add_tokens,
     check_pair,
     check_vocabulary,
     load_tokenizer,
     tokenizer_folder,
     tokenizer_hash,
-    train_tokenizer,
 )
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
@@ -99,10 +105,18 @@ class Pretrain(TrainingStep):
     """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the corpus."""
     vocab_size: int = Field(8192, ge=64)
     """Tokens of a tokenizer trained here."""
+    tokenizer_kind: Literal["auto", "wordpiece", "bpe", "unigram"] = "auto"
+    """Kind of a tokenizer trained here (see ``ptft tokenizer``): auto is wordpiece for encoders, bpe for decoders."""
     lowercase: bool = True
-    """Lower-case text in a WordPiece tokenizer trained here."""
+    """Lower-case text in a WordPiece or Unigram tokenizer trained here."""
+    normalize: Normalization = "none"
+    """Unicode form that a tokenizer trained here brings text into."""
     prefix_space: bool = False
     """Put a space before the first word in a byte-level BPE tokenizer trained here."""
+    added_tokens: tuple[str, ...] = ()
+    """New tokens behind the tokenizer's own, such as words of a domain; the model gets rows for them."""
+    added_special_tokens: tuple[str, ...] = ()
+    """New tokens that are never masked, such as marks of a speaker."""
     length: int = Field(128, ge=8)
     """Tokens of a row, special tokens included."""
     joiner: Literal["space", "newline"] = "space"
@@ -125,6 +139,10 @@ class Pretrain(TrainingStep):
             self._check_preset()
         else:
             self._check_model()
+        if (self.tokenizer or self.model) and (self.tokenizer_kind, self.normalize) != ("auto", "none"):
+            raise RecipeError(
+                "tokenizer_kind and normalize: are for a tokenizer trained here, but there is one; leave them out"
+            )
         evaluation_texts(self.corpus, self.seed)
         start = beginning(self.corpus, self.seed)
         for objective in self.objective:
@@ -155,7 +173,7 @@ class Pretrain(TrainingStep):
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
         if self.tokenizer:
-            self._check_specials()
+            self._add_tokens(self._check_specials())
         else:
             self._new_tokenizer().check()
 
@@ -171,9 +189,11 @@ class Pretrain(TrainingStep):
         if self.shape:
             raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
         tokenizer = self._check_specials()
-        check_pair(tokenizer, config)
         if self.init == "scratch":
+            self._add_tokens(tokenizer)
             return
+        if not self.tokenizer:
+            check_pair(tokenizer, config)
         if is_classifier(self.model, config):
             raise RecipeError(
                 f"model: {self.model!r} is a fine-tuned classifier, which lost what {objective.name} trains; give the "
@@ -184,6 +204,11 @@ class Pretrain(TrainingStep):
             objective.check_model(model)
         if self.tokenizer:
             check_vocabulary(tokenizer, load_tokenizer(tokenizer_folder(self.model)), self.model)
+        self._add_tokens(tokenizer)
+
+    def _add_tokens(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+        return tokenizer
 
     def _check_specials(self) -> PreTrainedTokenizerBase:
         """Open the tokenizer that is given and refuse it if it lacks a special token that the rows need."""
@@ -215,8 +240,8 @@ class Pretrain(TrainingStep):
         limit_threads(self.threads)
         compute = Compute(self.precision, self.trackers, place.folder)
         with compute.main_first():
-            tokenizer = self._tokenizer(place)
-        model, new_weights = self._model(tokenizer)
+            tokenizer = self._add_tokens(self._tokenizer(place))
+        model, new_weights = self._model(tokenizer, place)
         if new_weights:
             place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")
         if not has_sparse_head(model):
@@ -295,34 +320,33 @@ class Pretrain(TrainingStep):
         return Result({**figures, **seen, "parameters": parameters, "seconds": totals.seconds, **rate}, lineage=lineage)
 
     def _tokenizer(self, place: Place) -> PreTrainedTokenizerBase:
-        name = self.tokenizer or self.model
-        if name:
+        if name := self.tokenizer or self.model:
             return load_tokenizer(tokenizer_folder(name))
-        kept = place.folder / "tokenizer"
-        if kept.exists():
-            return load_tokenizer(kept)
-        place.display.say(f"training a tokenizer of {self.vocab_size} tokens")
-        texts = documents(self.corpus, "train", self.seed, evaluation_texts(self.corpus, self.seed))
-        lines = (sentence for document in texts for sentence in document)
-        tokenizer = train_tokenizer(lines, self._new_tokenizer(), model_max_length=PRESETS[self.preset].positions)
-        partial = place.folder / ".tokenizer.partial"
-        tokenizer.save_pretrained(partial)
-        partial.rename(kept)
-        return tokenizer
+        positions = PRESETS[self.preset].positions
+        return own_tokenizer(place, self.corpus, self._new_tokenizer(), model_max_length=positions, seed=self.seed)
 
     def _new_tokenizer(self) -> TokenizerSettings:
+        is_decoder = self.head == "causal_lm"
+        usual: Kind = "bpe" if is_decoder else "wordpiece"
         return TokenizerSettings(
-            kind="bpe" if self.head == "causal_lm" else "wordpiece",
+            kind=usual if self.tokenizer_kind == "auto" else self.tokenizer_kind,
+            specials="decoder" if is_decoder else "encoder",
             vocab_size=self.vocab_size,
             lowercase=self.lowercase,
+            normalize=self.normalize,
             prefix_space=self.prefix_space,
         )
 
-    def _model(self, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, list[str]]:
+    def _model(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
         if self.model and self.init == "pretrained":
-            return open_model(self.model, self.head, seed)
+            model, missing = open_model(self.model, self.head, seed)
+            if note := growth_note(model.config.vocab_size, len(tokenizer)):
+                place.display.say(note)
+            grow_embeddings(model, len(tokenizer))
+            return model, missing
         config = self._new_config(tokenizer) if self.preset else read_config(self.model)
+        config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
         return new_model(
             config, self.head, seed, embedding_std=self.embedding_std, position_init=self.position_init
         ), []

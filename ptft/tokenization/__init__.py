@@ -1,6 +1,7 @@
 """Tokenizers: trained on the user's text or opened from a folder or the Hub."""
 
 from ptft.tokenization.loading import (
+    add_tokens,
     check_pair,
     check_vocabulary,
     load_tokenizer,
@@ -8,15 +9,25 @@ from ptft.tokenization.loading import (
     tokenizer_folder,
     tokenizer_hash,
 )
-from ptft.tokenization.training import TokenizerSettings, train_tokenizer
+from ptft.tokenization.training import (
+    Kind,
+    Normalization,
+    TokenizerSettings,
+    train_on_documents,
+    train_tokenizer,
+)
 
 __all__ = [
+    "Kind",
+    "Normalization",
     "TokenizerSettings",
+    "add_tokens",
     "check_pair",
     "check_vocabulary",
     "load_tokenizer",
     "no_checkpoint",
     "tokenizer_folder",
     "tokenizer_hash",
+    "train_on_documents",
     "train_tokenizer",
 ]

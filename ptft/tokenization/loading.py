@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ptft.corpus.files import exists, near_name
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, RecipeError
 
 
 def no_checkpoint(name: str | Path, what: str, error: Exception) -> CheckpointError:
@@ -60,6 +62,29 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     del content["padding"], content["truncation"]  # a call with padding=True leaves its wish behind
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, ordinary: Sequence[str], special: Sequence[str]) -> None:
+    """Put new tokens behind a tokenizer's own ones.
+
+    Args:
+        tokenizer: Is changed.
+        ordinary: Texts that become one token wherever they stand, inside a word too.
+        special: Marks that are never masked, and that a decoded text can leave out.
+
+    Raises:
+        RecipeError: A token is empty, given twice, or in the vocabulary already.
+    """
+    known = tokenizer.get_vocab()
+    for key, tokens in (("added_tokens", ordinary), ("added_special_tokens", special)):
+        for token in tokens:
+            if not token.strip() or token in known:
+                what = "is in the vocabulary already" if token in known else "is empty"
+                raise RecipeError(f"{key}: {token!r} {what}; leave it out")
+            known[token] = len(known)
+    tokenizer.add_tokens([AddedToken(token) for token in ordinary])
+    marks = [AddedToken(token, special=True, normalized=False) for token in special]
+    tokenizer.add_special_tokens({"extra_special_tokens": marks}, replace_extra_special_tokens=False)
 
 
 def check_pair(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:

@@ -15,6 +15,7 @@ import transformers
 
 from ptft.cli import command
 from ptft.run import perform
+from ptft.tokenization import add_tokens, load_tokenizer
 
 TINY = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 TINY_ENCODER = {**TINY, "max_position_embeddings": 64}
@@ -118,13 +119,16 @@ def _make_runs(folder: Path) -> None:
 
 def _break_models(folder: Path) -> None:
     good = folder / "encoder" / "model"
-    for name in ("no_weights", "other_shapes", "broken_config", "broken_weights", "no_tokenizer"):
+    for name in ("no_weights", "other_shapes", "broken_config", "broken_weights", "no_tokenizer", "larger_tokenizer"):
         shutil.copytree(good, folder / name)
     (folder / "no_weights" / "model.safetensors").unlink()
     (folder / "broken_config" / "config.json").write_text('{"model_type": "bert", ')
     (folder / "broken_weights" / "model.safetensors").write_bytes(b"\x00" * 64)
     for path in (folder / "no_tokenizer").glob("tokenizer*"):
         path.unlink()
+    tokenizer = load_tokenizer(good)
+    add_tokens(tokenizer, ["zebra"], ["[USER]"])
+    tokenizer.save_pretrained(folder / "larger_tokenizer")
     config = json.loads((good / "config.json").read_text())
     (folder / "other_shapes" / "config.json").write_text(json.dumps({**config, "hidden_size": 32}))
     shutil.copytree(folder / "decoder" / "model", folder / "decoder_without_weights")

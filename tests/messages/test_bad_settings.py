@@ -92,6 +92,13 @@ SETTINGS = [
         "tokenizer corpus.path=good.txt kind=wordpeace out=new",
         r"must be one of wordpiece, bpe, .* did you mean 'wordpi",
     ),
+    ("tokenizer corpus.path=good.txt prefix_space=true out=new", r"prefix_space: has no effect on wordpiece, .* leave"),
+    ("tokenizer corpus.path=good.txt kind=bpe strip_accents=true out=new", r"strip_accents: a byte-level BPE keeps"),
+    (f"{PRETRAIN} prefix_space=true", r"prefix_space: has no effect on wordpiece"),
+    (
+        f"{NO_PRESET} preset=gpt2-tiny objective=causal_lm tokenizer_kind=unigram",
+        r"a unigram tokenizer cannot give back every text as it was, so a decoder cannot have it; give bpe",
+    ),
     ("tokenizer corpus.path=good.txt vocab_size=many out=new", r"vocab_size=many: must be a whole number, got 'many'"),
     (f"{TUNE} seeds=0", r"seeds: must be a count of at least 1 or a list of different numbers from 0, got 0"),
     (f"{TUNE} seeds=1,1", r"seeds: must be a count .* different numbers from 0, got \[1, 1\]"),

@@ -1,6 +1,7 @@
 """The verbs ``predict``, ``eval`` and ``generate`` from end to end."""
 
 import csv
+import re
 
 import pytest
 
@@ -170,3 +171,20 @@ def test_generate_from_nothing(llama_run):
 def test_encoder_does_not_generate(bert_run):
     with pytest.raises(UserError, match=r"decoder|causal"):
         act("generate", model=str(bert_run), text="the red")
+
+
+# compare
+
+
+def test_tokenizers_are_compared_by_script(bert_run, gpt2_run, corpus_file):
+    text = act("compare", tokenizers=[str(bert_run), str(gpt2_run)], corpus={"path": str(corpus_file)})
+    title, *rows = [re.split(r"  +", line) for line in text.splitlines()]
+    assert title[:5] == ["script", "tokenizer", "words", "bytes a token", "tokens a word"]
+    runs = [str(bert_run), str(gpt2_run)]
+    assert [row[:2] for row in rows] == [[script, run] for script in ("all", "Latin") for run in runs]
+    assert all(float(row[4]) >= 1 for row in rows)
+
+
+def test_comparing_nothing_is_refused():
+    with pytest.raises(RecipeError, match=r"^tokenizers: name at least one"):
+        act("compare", tokenizers=[])

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from ptft.errors import CheckpointError
-from ptft.models.building import open_model, read_config, save_model
+from ptft.models.building import grow_embeddings, open_model, read_config, save_model
 from ptft.models.classifier import default_pooling, new_classifier, open_classifier, save_classifier
 from ptft.tokenization import load_tokenizer
 
@@ -51,6 +51,25 @@ def test_class_named_in_the_config_opens_it(kind, run_of):
     assert opened(getattr(transformers, name), folder)[1] == clean()
     if kind != "llama":  # for which transformers has no class of this kind
         assert opened(AutoModelForPreTraining, folder)[1] == clean()
+
+
+@pytest.mark.parametrize("kind", ["bert", *LLAMA_AND_GPT2])
+def test_grown_models_are_stock_models(kind, run_of, tmp_path):
+    model, _ = open_model(run_of(kind), "pretraining" if kind == "bert" else "causal_lm", 0)
+    size = model.config.vocab_size
+    model.eval()
+    ids = torch.arange(8).unsqueeze(0)
+    former = model(ids)[0].detach()
+    grow_embeddings(model, size)
+    assert model.config.vocab_size == size
+    grow_embeddings(model, size + 1)
+    model.save_pretrained(tmp_path)
+    again, report = opened(getattr(transformers, model.config.architectures[0]), tmp_path)
+    assert report == clean()
+    logits = again(ids)[0].detach()
+    assert logits.shape[-1] % 64 == 0 < logits.shape[-1] - size
+    torch.testing.assert_close(logits[..., :size], former)
+    torch.testing.assert_close(logits[..., size:], former.mean(-1, keepdim=True).expand_as(logits[..., size:]))
 
 
 POOLER = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}

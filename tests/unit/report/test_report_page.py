@@ -192,3 +192,18 @@ def test_pictures_leave_pyplot_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_words_by_script(tmp_path):
+    figures = {"words": 1200, "bytes_per_token": 4.0, "fertility": 1.5, "unknown_ratio": 0.0, "split_ratio": 0.25}
+    records = [
+        {"tokenizer": name, "script": script, **figures, "most_split": EVIL}
+        for name in ("trained here", "other")
+        for script in ("all", "Latin")
+    ]
+    page = write_report(fill(tmp_path / "run", {"fertility": 1.5}, records))
+    assert headings(page) == ["Figures", "Words by script"]
+    text = page.read_text()
+    assert EVIL not in text
+    rows = re.findall(r"<tr><td>(\w+)</td><td>([\w ]+)</td><td>1,200</td><td>4.000</td>", text)
+    assert rows == [("all", "trained here"), ("all", "other"), ("Latin", "trained here"), ("Latin", "other")]

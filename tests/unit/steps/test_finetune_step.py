@@ -235,3 +235,12 @@ def test_too_few_rows_to_validate_are_refused_before_anything_is_written(tmp_pat
     with pytest.raises(DataError, match=r"few\.csv: 2 rows to train on are too few to hold some out for validation"):
         perform("finetune", model=str(run_of("bert")), data=str(table), length=16, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_added_tokens_give_the_model_new_rows(finetune, bert_run, tmp_path):
+    finetune(model=str(bert_run), added_tokens=["covid"])
+    config = AutoConfig.from_pretrained(tmp_path / "run" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    own = AutoTokenizer.from_pretrained(bert_run / "model")
+    assert tokenizer.convert_tokens_to_ids("covid") == len(own) < config.vocab_size
+    assert config.vocab_size % 64 == 0

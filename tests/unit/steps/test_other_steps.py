@@ -1,6 +1,8 @@
 """The steps ``curve``, ``prompt`` and ``tokenizer`` from end to end."""
 
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoTokenizer
@@ -150,7 +152,9 @@ def test_mistakes_in_prompting_leave_no_folder_behind(settings, kind, message, p
 # tokenizer
 
 
-@pytest.mark.parametrize(("kind", "name"), [("wordpiece", "BertTokenizer"), ("bpe", "GPT2Tokenizer")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("wordpiece", "BertTokenizer"), ("bpe", "GPT2Tokenizer"), ("unigram", "TokenizersBackend")]
+)
 def test_tokenizer(kind, name, step, corpus_file, tmp_path):
     settings = {"corpus": {"path": str(corpus_file)}, "vocab_size": 300, "kind": kind, "model_max_length": 99}
     result = step("tokenizer", **settings, out=str(tmp_path / "run"))
@@ -161,6 +165,27 @@ def test_tokenizer(kind, name, step, corpus_file, tmp_path):
     manifest = read(tmp_path / "run", "manifest.json")
     assert manifest["corpus"]["path"] == str(corpus_file)
     assert len(manifest["tokenizer"]["hash"]) == 64
+
+
+def test_tokenizers_side_by_side_on_the_same_text(step, corpus_file, tmp_path, bert_run):
+    corpus, other = {"path": str(corpus_file)}, str(bert_run)
+    result = step("tokenizer", corpus=corpus, vocab_size=64, compare=[other], out=str(tmp_path / "run"))
+    assert result["fertility"] > result[f"{other}.fertility"] >= 1
+    records = [(record["tokenizer"], record["script"]) for record in result["records"]]
+    assert records == [(name, script) for name in ("trained here", other) for script in ("all", "Latin")]
+    assert result["records"][0]["words"] == result["records"][2]["words"]
+    with pytest.raises(CheckpointError, match="holds no tokenizer that transformers can open"):
+        step("tokenizer", corpus=corpus, compare=[str(tmp_path)], out=str(tmp_path / "other"))
+
+
+def test_more_text_than_a_tokenizer_is_trained_on(step, corpus_file, tmp_path):
+    said = []
+    display = SimpleNamespace(say=said.append, progress=lambda *_: None)
+    settings = {"corpus": {"path": str(corpus_file)}, "vocab_size": 100, "train_bytes": 2000}
+    first = step("tokenizer", **settings, display=display, out=str(tmp_path / "run"))
+    assert re.fullmatch(r"the vocabulary is trained on \d\d of 79 documents, drawn evenly: 0\.0 of 0\.0 MB", said[0])
+    again = step("tokenizer", **settings, out=str(tmp_path / "again"))
+    assert first == again
 
 
 def test_tokenizer_of_a_missing_corpus(step, tmp_path):

@@ -184,6 +184,46 @@ def test_tokenizer_of_another_run(pretrain, step, corpus_file, tmp_path):
     assert parent["manifest"]["step"] == "tokenizer"
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_other_kinds_of_tokenizers_for_an_encoder(kind, pretrain, tmp_path):
+    result = pretrain(tokenizer_kind=kind, normalize="nfkc")
+    assert result.keys() >= MLM | NSP
+    model, _ = open_model(tmp_path / "run", "pretraining", 0)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    encoded = tokenizer("the red sun", "blue ice", return_tensors="pt")
+    assert encoded["token_type_ids"][0, -1] == 1
+    assert model(**encoded).prediction_logits.shape[-1] == len(tokenizer)
+
+
+def test_added_tokens_give_the_model_new_rows(pretrain, bert_run, tmp_path):
+    display = Listener()
+    more = {"added_tokens": ["covid", "x y"], "added_special_tokens": ["[USER]"]}
+    pretrain(preset="", shape={}, model=str(bert_run), lr=1e-9, budget="1steps", display=display, **more)
+    before, after = (
+        weights(folder)["bert.embeddings.word_embeddings.weight"] for folder in (bert_run, tmp_path / "run")
+    )
+    size = -(-(len(before) + 3) // 64) * 64
+    assert f"embeddings: {len(before)} rows become {size}; the new ones are the mean of the old" in display.sentences
+    assert (len(after), AutoConfig.from_pretrained(tmp_path / "run" / "model").vocab_size) == (size, size)
+    assert torch.allclose(after[: len(before)], before, atol=1e-6)
+    assert torch.allclose(after[len(before) :], before.mean(0), atol=1e-6)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    assert tokenizer.convert_tokens_to_ids(["covid", "x y", "[USER]"]) == [*range(len(before), len(before) + 3)]
+    # and on from there: the rows are enough for one more, with a tokenizer of its own
+    other = str(tmp_path / "run")
+    result = pretrain(
+        preset="",
+        shape={},
+        model=other,
+        tokenizer=other,
+        added_tokens=["sars"],
+        out=str(tmp_path / "on"),
+        display=display,
+    )
+    assert result["steps"] == 4
+    assert len(weights(tmp_path / "on")["bert.embeddings.word_embeddings.weight"]) == size
+
+
 def test_half_written_tokenizer_is_trained_again(pretrain, tmp_path, bert_run):
     """What a run leaves that was killed while it wrote its tokenizer."""
     folder = tmp_path / "run"
@@ -216,6 +256,19 @@ def test_runs_of_any_precision_in_one_process(precision, tmp_path, pretrain_sett
         ({"preset": "brt-tiny"}, RecipeError, r"unknown preset 'brt-tiny'; did you mean 'bert-tiny'"),
         ({"shape": {"hiden_size": 8}}, RecipeError, r"shape\.hiden_size: bert has no such attribute; did you mean"),
         ({"shape": {"hidden_size": 9}}, RecipeError, r"hidden size 9 cannot be divided among 2"),
+        ({"tokenizer_kind": "bpe", "vocab_size": 261}, RecipeError, r"vocab_size: .* 5 special tokens .*at least 262"),
+        ({"prefix_space": True}, RecipeError, r"prefix_space: has no effect on wordpiece"),
+        (
+            {"model": "{bert}", "preset": "", "shape": {}, "normalize": "nfc"},
+            RecipeError,
+            r"there is one; leave them out",
+        ),
+        (
+            {"added_tokens": ["the"], "tokenizer": "{bert}"},
+            RecipeError,
+            r"added_tokens: 'the' is in the vocabulary alr",
+        ),
+        ({"added_tokens": ["the"]}, RecipeError, r"added_tokens: 'the' is in the vocabulary already"),
         ({"length": 65}, RecipeError, r"length: 65 tokens are more than the model's 64 positions"),
         ({"rows_per_step": 8, "accumulate": 3}, RecipeError, r"rows_per_step: 8 rows .*; give a multiple of 3"),
         ({"budget": "1hour"}, RecipeError, r"budget: '1hour' is no amount of training"),

@@ -6,18 +6,18 @@ import sys
 import unicodedata
 
 import pytest
-from transformers import AutoTokenizer, BertConfig, BertTokenizer, GPT2Tokenizer
+from transformers import AutoTokenizer, BertConfig
 
-from ptft.errors import CheckpointError, DataError
+from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.tokenization import (
     TokenizerSettings,
+    add_tokens,
     check_pair,
     load_tokenizer,
     tokenizer_folder,
     tokenizer_hash,
     train_tokenizer,
 )
-from ptft.tokenization.quality import text_figures
 
 TEXT = [
     "The cat sat on the mat.",
@@ -26,7 +26,20 @@ TEXT = [
     "걷다 걸으며 걸었다",
     "it's 10:30 (approximately)",
 ] * 4
-KINDS = ["wordpiece", "bpe"]
+KINDS = ["wordpiece", "bpe", "unigram"]
+GENERIC = "TokenizersBackend"  # takes tokenizer.json as it stands
+# Settings by the stock class that keeps all of them.
+VARIANTS = [
+    ("BertTokenizer", {"kind": "wordpiece"}),
+    ("BertTokenizer", {"kind": "wordpiece", "lowercase": False}),
+    (GENERIC, {"kind": "wordpiece", "normalize": "nfkc"}),
+    (GENERIC, {"kind": "wordpiece", "strip_accents": True}),
+    ("GPT2Tokenizer", {"kind": "bpe", "prefix_space": True}),
+    (GENERIC, {"kind": "bpe", "normalize": "nfc"}),
+    (GENERIC, {"kind": "bpe", "specials": "encoder"}),
+    (GENERIC, {"kind": "unigram"}),
+    (GENERIC, {"kind": "unigram", "lowercase": False, "strip_accents": True, "normalize": "nfkc"}),
+]
 
 
 def trained(kind, texts=TEXT, model_max_length=32, vocab_size=400, **settings):
@@ -48,7 +61,7 @@ from ptft.tokenization import TokenizerSettings, train_tokenizer
 stream = rng.Stream(0)
 words = ["".join("abcdefgh한국어é"[stream.randint(0, 11)] for _ in range(stream.randint(1, 9))) for _ in range(2000)]
 lines = [" ".join(words[start : start + 8]) for start in range(0, 2000, 8)]  # many pairs are equally frequent
-for kind in ("wordpiece", "bpe"):
+for kind in ("wordpiece", "bpe", "unigram"):
     tokenizer = train_tokenizer(lines, TokenizerSettings(kind=kind, vocab_size=700), model_max_length=32)
     tokenizer.save_pretrained(f"{sys.argv[1]}/{kind}")
 """
@@ -57,10 +70,8 @@ for kind in ("wordpiece", "bpe"):
 def test_training_gives_the_same_bytes_in_every_process(tmp_path):
     digests = []
     for seed in ("1", "2"):
-        folder = tmp_path / seed
-        subprocess.run(
-            [sys.executable, "-c", TRAIN, str(folder)], check=True, env=os.environ | {"PYTHONHASHSEED": seed}
-        )
+        folder, others = tmp_path / seed, {"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": seed}
+        subprocess.run([sys.executable, "-c", TRAIN, str(folder)], check=True, env=os.environ | others)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         assert {path.relative_to(folder).parts[0] for path in files} == set(KINDS)
         digests.append([(str(p.relative_to(folder)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
@@ -124,9 +135,10 @@ def test_a_wordpiece_vocabulary_holds_syllables_and_accents():
     assert not vocabulary & {unicodedata.normalize("NFD", "é")[1], "cafe", "naive"}
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_lowercase(lowercase):
-    tokenizer = trained("wordpiece", lowercase=lowercase)
+def test_lowercase(kind, lowercase):
+    tokenizer = trained(kind, lowercase=lowercase)
     assert (ids(tokenizer, "THE Cat") == ids(tokenizer, "the cat")) == lowercase
     assert ids(tokenizer, "The cat") != ids(tokenizer, "the cat") or lowercase
     assert any(letter.isupper() for token in tokenizer.get_vocab() if token[0] != "[" for letter in token) != lowercase
@@ -139,7 +151,57 @@ def test_prefix_space(prefix_space):
     assert (later[-len(first) :] == first) == prefix_space
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("normalize", "one", "other", "is_same"),
+    [
+        ("nfc", unicodedata.normalize("NFD", "걸었다 é"), "걸었다 é", True),
+        ("nfc", "１０", "10", False),
+        ("nfkc", "１０ ﬁ", "10 fi", True),
+        ("none", unicodedata.normalize("NFD", "걸었다"), "걸었다", False),
+    ],
+)
+def test_normalize(kind, normalize, one, other, is_same):
+    tokenizer = trained(kind, normalize=normalize)
+    assert (ids(tokenizer, one) == ids(tokenizer, other)) == is_same
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_strip_accents_takes_no_hangul_apart(kind):
+    tokenizer = trained(kind, strip_accents=True)
+    assert ids(tokenizer, "café déjà") == ids(tokenizer, "cafe deja")
+    assert tokenizer.decode(ids(tokenizer, "걸었다")).strip() == "걸었다"
+
+
+def test_a_masked_word_of_a_byte_level_encoder_hides_its_space():
+    tokenizer = trained("bpe", specials="encoder")
+    assert tokenizer.convert_ids_to_tokens(ids(tokenizer, "cat [MASK] mat")) == ["c", "at", "[MASK]", "Ġmat"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kind": "wordpiece", "prefix_space": True}, "^prefix_space: has no effect on wordpiece, .*; leave it out"),
+        ({"kind": "unigram", "prefix_space": True}, "^prefix_space: has no effect on unigram"),
+        ({"kind": "bpe", "strip_accents": True}, "^strip_accents: a byte-level BPE keeps every character; leave it"),
+        ({"kind": "unigram", "specials": "decoder"}, "^a unigram tokenizer cannot give back every text .*; give bpe"),
+        ({"kind": "bpe", "vocab_size": 258}, "256 bytes and 2 special tokens .*; give at least 259, got 258"),
+        ({"kind": "bpe", "specials": "encoder", "vocab_size": 261}, "5 special tokens .* at least 262, got 261"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        trained(**settings)
+
+
 # folders
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(str, variant[1].values())))
+def variant(request, tmp_path):
+    tokenizer = trained(**request.param[1])
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tokenizer, tmp_path / "model", request.param[0]
 
 
 @pytest.fixture(params=KINDS)
@@ -149,13 +211,13 @@ def saved(request, tmp_path):
     return tokenizer, tmp_path / "model"
 
 
-def test_saved_it_opens_as_the_stock_class_and_does_the_same(saved):
-    tokenizer, folder = saved
+def test_saved_it_opens_as_the_stock_class_and_does_the_same(variant):
+    tokenizer, folder, name = variant
     again = AutoTokenizer.from_pretrained(folder)
     assert type(again) is type(tokenizer)
-    assert type(again) in (BertTokenizer, GPT2Tokenizer)
+    assert type(again).__name__ == name
     assert again.model_max_length == 32
-    pair = ("The cat sat", "걸었다 on 10 mats")
+    pair = ("The cat sat", "걸었다 ﬁne CAFÉ on 10 mats")
     assert again(*pair).data == tokenizer(*pair).data
     assert again.get_vocab() == tokenizer.get_vocab()
     for name in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
@@ -163,8 +225,9 @@ def test_saved_it_opens_as_the_stock_class_and_does_the_same(saved):
     assert again.all_special_ids == tokenizer.all_special_ids
 
 
-def test_a_pair_has_the_token_types_of_bert():
-    tokenizer = trained("wordpiece")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pair_has_the_token_types_of_bert(kind):
+    tokenizer = trained(kind, specials="encoder")
     encoded = tokenizer("the cat", "the mat")
     assert encoded["input_ids"][0] == tokenizer.cls_token_id
     ends = [index for index, token in enumerate(encoded["input_ids"]) if token == tokenizer.sep_token_id]
@@ -242,18 +305,31 @@ def test_a_vocabulary_larger_than_the_models_is_refused():
         check_pair(tokenizer, BertConfig(vocab_size=size - 1))
 
 
-# figures
+# added tokens
 
 
-def test_figures_of_a_text():
-    tokenizer = trained("wordpiece", ["aa bb"], vocab_size=64)
-    found = text_figures(tokenizer, ["aa bb", "aa ☃"])
-    tokens = [token for text in ("aa bb", "aa ☃") for token in tokenizer.tokenize(text)]
-    assert found["fertility"] == len(tokens) / 4
-    assert found["bytes_per_token"] == len("aa bbaa ☃".encode()) / len(tokens)
-    assert found["unknown_ratio"] == 1 / len(tokens)
-    assert text_figures(tokenizer, []) == text_figures(tokenizer, [""]) == {}
+@pytest.mark.parametrize("kind", KINDS)
+def test_added_tokens_stand_behind_the_own_ones(kind, tmp_path):
+    tokenizer = trained(kind)
+    own, size = tokenizer.get_vocab(), len(tokenizer)
+    add_tokens(tokenizer, ["covid", "x y"], ["[USER]"])
+    tokenizer.save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.get_vocab() == own | {"covid": size, "x y": size + 1, "[USER]": size + 2}
+    assert [token for token in ids(again, "covid [USER]") if token >= size] == [size, size + 2]
+    assert set(again.all_special_ids) == {*trained(kind).all_special_ids, size + 2}
+    assert tokenizer_hash(again) == tokenizer_hash(tokenizer)
 
 
-def test_bpe_knows_everything():
-    assert text_figures(trained("bpe"), ["☃ <|endoftext|> 걸었다"])["unknown_ratio"] == 0
+@pytest.mark.parametrize(
+    ("ordinary", "special", "sentence"),
+    [
+        (["cat"], [], "added_tokens: 'cat' is in the vocabulary already; leave it out"),
+        (["new", "new"], [], "added_tokens: 'new' is in the vocabulary already"),
+        ([], ["[SEP]"], "added_special_tokens: '\\[SEP\\]' is in the vocabulary already"),
+        ([" "], [], "added_tokens: ' ' is empty; leave it out"),
+    ],
+)
+def test_tokens_that_cannot_be_added_are_refused(ordinary, special, sentence):
+    with pytest.raises(RecipeError, match=f"^{sentence}"):
+        add_tokens(trained("wordpiece"), ordinary, special)
