@@ -4,19 +4,39 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
 from numpy.typing import NDArray
 
 from ptft.errors import DataError
 
-Encode = Callable[[list[str]], list[list[int]]]
 _SENTENCES_PER_BATCH = 16384
-_FILES = ("tokens", "sentence_ends", "document_ends")
+_FILES = {"tokens": "", "sentence_ends": "uint32", "document_ends": "int64", "document_tokens": "int64"}
+_CHECKED_BYTES = 1 << 28  # a store up to this size is checked whenever it is opened
+
+
+class Encoded(NamedTuple):
+    """Texts as token ids, without special tokens.
+
+    Attributes:
+        ids: Those of each text.
+        starts: For each text, whether each token begins a word; empty where nobody asks.
+    """
+
+    ids: list[list[int]]
+    starts: Sequence[Bool[ndarray, " tokens"]] = ()
+
+
+Encode = Callable[[list[str]], Encoded]
 
 
 @dataclass(frozen=True)
@@ -40,15 +60,20 @@ class TokenStore:
 
     Attributes:
         tokens: All token ids, one document after the other.
-        sentence_ends: For each sentence, the index in ``tokens`` behind its last token.
+        sentence_ends: For each sentence, the number of tokens from its document's beginning to its own end.
         document_ends: For each document, the index in ``sentence_ends`` behind its last sentence.
+        document_tokens: For each document, the index in ``tokens`` behind its last token.
         info: Counts and checksums.
+        start_bits: For each token one bit, whether it begins a word, eight to a byte from the highest; None where the
+            store was compiled without them.
     """
 
     tokens: NDArray[np.unsignedinteger]
-    sentence_ends: NDArray[np.int64]
+    sentence_ends: NDArray[np.uint32]
     document_ends: NDArray[np.int64]
+    document_tokens: NDArray[np.int64]
     info: StoreInfo
+    start_bits: NDArray[np.uint8] | None = None
 
     @property
     def num_documents(self) -> int:
@@ -57,7 +82,20 @@ class TokenStore:
 
     def document_bounds(self) -> NDArray[np.int64]:
         """Token index at which each document begins, and the total at the end: ``num_documents + 1`` numbers."""
-        return np.concatenate(([0], self.sentence_ends[self.document_ends - 1]))
+        return np.concatenate(([0], self.document_tokens))
+
+    def sentence_bounds(self, document: int) -> list[int]:
+        """Token indices at which the sentences of a document begin, and its end."""
+        first, begin = (int(e[document - 1]) if document else 0 for e in (self.document_ends, self.document_tokens))
+        ends = self.sentence_ends[first : int(self.document_ends[document])].astype(np.int64)
+        return [begin, *(begin + ends).tolist()]
+
+    def starts(self, index: Int[ndarray, "*shape"]) -> Bool[ndarray, "*shape"] | None:
+        """Whether the tokens at ``index`` begin a word, or None where the store does not know."""
+        if self.start_bits is None:
+            return None
+        bits: NDArray[np.bool_] = (self.start_bits[index >> 3] >> (7 - (index & 7)).astype(np.uint8) & 1).astype(bool)
+        return bits
 
 
 def compile_store(
@@ -76,7 +114,7 @@ def compile_store(
 
     Args:
         documents: Each a list of sentences; read only if the store must be made.
-        encode: Turns texts into lists of token ids, without special tokens.
+        encode: Turns texts into token ids, without special tokens; called from a thread.
         cache: Folder of all stores.
         key: Hash of everything that decides the content.
         vocab_size: Number of ids the tokenizer can give; decides the width of a stored id.
@@ -104,24 +142,54 @@ def compile_store(
 def open_store(folder: Path) -> TokenStore:
     """Map a compiled store into memory.
 
+    A store of up to 256 MB is compared with its checksums, which takes a fraction of a second; a larger one if a file
+    is not the one that was last compared, which its size and the time of its last change tell.
+
     Raises:
-        DataError: A file is missing or has another size than when it was written.
+        DataError: A file is missing or holds something else than when it was written.
     """
     try:
         info = StoreInfo(**json.loads((folder / "store.json").read_text()))
     except (OSError, ValueError, TypeError):
         path = folder / "store.json"
         raise DataError(f"{path} is missing or damaged; delete {folder} to compile it again") from None
-    dtypes = {"tokens": info.dtype, "sentence_ends": "int64", "document_ends": "int64"}
-    lengths = {"tokens": info.tokens, "sentence_ends": info.sentences, "document_ends": info.documents}
-    arrays = {}
-    for name in _FILES:
-        path = folder / f"{name}.bin"
-        expected = lengths[name] * np.dtype(dtypes[name]).itemsize
+    items = {"sentence_ends": info.sentences, "document_ends": info.documents, "document_tokens": info.documents}
+    files = {
+        name: (folder / f"{name}.bin", kind or info.dtype, items.get(name, info.tokens))
+        for name, kind in _FILES.items()
+    }
+    if "start_bits" in info.checksums:
+        files["start_bits"] = (folder / "start_bits.bin", "uint8", -(-info.tokens // 8))
+    for path, kind, length in files.values():
+        expected = length * np.dtype(kind).itemsize
         if not path.exists() or path.stat().st_size != expected:
             raise DataError(f"{path} is damaged: it should have {expected} bytes; delete {folder} to compile it again")
-        arrays[name] = np.memmap(path, dtypes[name], "r")
-    return TokenStore(info=info, **arrays)
+    _compare(folder, info, [path for path, _, _ in files.values()])
+    return TokenStore(
+        info=info, **{name: np.memmap(path, kind, "r", shape=(n,)) for name, (path, kind, n) in files.items()}
+    )
+
+
+def _compare(folder: Path, info: StoreInfo, paths: Sequence[Path]) -> None:
+    """Compare the files with their checksums, unless they are large and the same as last time."""
+    seen = {path.stem: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    compared = folder / "compared.json"
+    if sum(size for size, _ in seen.values()) > _CHECKED_BYTES:
+        try:
+            if json.loads(compared.read_text()) == seen:
+                return
+        except (OSError, ValueError):
+            pass
+    for path in paths:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != info.checksums[path.stem]:
+            raise DataError(
+                f"{path} is damaged: its SHA-256 is {found[:12]}... but {info.checksums[path.stem][:12]}... was "
+                f"written; delete {folder} to compile it again"
+            )
+    with suppress(OSError):  # a folder that may only be read
+        compared.write_text(json.dumps(seen))
 
 
 def _write(
@@ -134,49 +202,128 @@ def _write(
     cleaning: Callable[[], dict[str, Any]],
 ) -> None:
     dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
-    tokens = words = text_bytes = sentences = num_documents = 0
-    digests = {name: hashlib.sha256() for name in _FILES}
-    with (
-        (folder / "tokens.bin").open("wb") as token_file,
-        (folder / "sentence_ends.bin").open("wb") as sentence_file,
-        (folder / "document_ends.bin").open("wb") as document_file,
-    ):
-        for batch in _batches(documents):
-            ids = iter(encode([sentence for document in batch for sentence in document]))
-            flat: list[int] = []
-            sentence_ends: list[int] = []
-            document_ends: list[int] = []
-            for document in batch:
-                before = len(sentence_ends)
-                for sentence in document:
-                    piece = next(ids)
-                    if piece:  # a sentence of characters that the normaliser drops has no token
-                        flat += piece
-                        sentence_ends.append(tokens + len(flat))
-                    words += len(sentence.split())
-                    text_bytes += len(sentence.encode())
-                if len(sentence_ends) > before:
-                    if end_token is not None:
-                        flat.append(end_token)
-                        sentence_ends[-1] += 1
-                    document_ends.append(sentences + len(sentence_ends))
-            parts = (np.array(flat, dtype), np.array(sentence_ends, "int64"), np.array(document_ends, "int64"))
-            for name, file, part in zip(_FILES, (token_file, sentence_file, document_file), parts, strict=True):
-                file.write(part.tobytes())
-                digests[name].update(part.tobytes())
-            tokens, sentences = tokens + len(flat), sentences + len(sentence_ends)
-            num_documents += len(document_ends)
-        for file in (token_file, sentence_file, document_file):
-            file.flush()
-            os.fsync(file.fileno())
-    if not tokens:
+    counts = _Counts()
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(_Summed(folder / f"{name}.bin")) for name in _FILES}
+        bits = _BitFile(stack.enter_context(_Summed(folder / "start_bits.bin")))
+        # Reading and encoding the next sentences goes on in a thread while those at hand are written; encoding does
+        # not hold the interpreter and uses all cores by itself.
+        pool = stack.enter_context(ThreadPoolExecutor(1, "ptft-compile"))
+        batches = _batches(documents)
+        waiting = pool.submit(_next_encoded, batches, encode)
+        while (ready := waiting.result()) is not None:
+            waiting = pool.submit(_next_encoded, batches, encode)
+            parts = _arrays(*ready, counts, dtype, end_token)
+            for name, file in files.items():
+                file.write(parts[name].tobytes())
+            bits.write(parts["starts"])
+        bits.end()
+    if not counts.tokens:
         raise DataError("the corpus is empty: no document gives a token; check the path and the text column")
-    checksums = {name: digest.hexdigest() for name, digest in digests.items()}
-    info = StoreInfo(key, dtype, num_documents, sentences, tokens, words, text_bytes, checksums, cleaning())
+    checksums = {name: file.digest.hexdigest() for name, file in files.items()}
+    if bits.any:
+        checksums["start_bits"] = bits.file.digest.hexdigest()
+    else:
+        (folder / "start_bits.bin").unlink()
+    info = StoreInfo(key=key, dtype=dtype, checksums=checksums, cleaning=cleaning(), **asdict(counts))
     with (folder / "store.json").open("w") as info_file:
         json.dump(asdict(info), info_file, indent=1)
         info_file.flush()
         os.fsync(info_file.fileno())
+
+
+@dataclass
+class _Counts:
+    """What is written so far."""
+
+    documents: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    words: int = 0
+    text_bytes: int = 0
+
+
+class _Summed:
+    """A file that keeps the SHA-256 of what is written to it, and is on the disk when it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self.digest = hashlib.sha256()
+
+    def __enter__(self) -> "_Summed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+        self.digest.update(data)
+
+
+class _BitFile:
+    """Booleans as bits, eight to a byte across the seams of batches."""
+
+    def __init__(self, file: _Summed) -> None:
+        self.file = file
+        self.any = False
+        self._rest = np.zeros(0, bool)
+
+    def write(self, flags: NDArray[np.bool_]) -> None:
+        """Append."""
+        flags = np.concatenate((self._rest, flags))
+        whole = len(flags) // 8 * 8
+        self.any |= bool(len(flags))
+        self.file.write(np.packbits(flags[:whole]).tobytes())
+        self._rest = flags[whole:]
+
+    def end(self) -> None:
+        """Append what is left, filled up with zeros."""
+        self.file.write(np.packbits(self._rest).tobytes())
+
+
+def _next_encoded(batches: Iterator[list[list[str]]], encode: Encode) -> tuple[list[list[str]], Encoded] | None:
+    batch = next(batches, None)
+    return None if batch is None else (batch, encode([sentence for document in batch for sentence in document]))
+
+
+def _arrays(
+    batch: list[list[str]], encoded: Encoded, counts: _Counts, dtype: str, end_token: int | None
+) -> dict[str, NDArray[Any]]:
+    """A batch of documents as the parts of the store's files; a sentence or document without a token leaves none."""
+    lengths = np.array([len(ids) for ids in encoded.ids], np.int64)
+    tokens = np.fromiter(chain.from_iterable(encoded.ids), dtype, int(lengths.sum()))
+    starts = np.concatenate(encoded.starts) if encoded.starts else np.zeros(0, bool)
+    document = np.repeat(np.arange(len(batch)), [len(sentences) for sentences in batch])
+    used = np.flatnonzero(lengths)  # a sentence of characters that the normaliser drops has no token
+    is_last = np.append(document[used][1:] != document[used][:-1], True)[: len(used)]
+    if end_token is not None:
+        behind = np.cumsum(lengths)[used[is_last]]
+        tokens = np.insert(tokens, behind, end_token)
+        starts = np.insert(starts, behind, True) if encoded.starts else starts
+        lengths[used[is_last]] += 1
+    ends = np.cumsum(lengths[used])
+    document_ends = np.flatnonzero(is_last) + 1
+    document_tokens = ends[is_last]
+    begins = np.append(0, document_tokens)[:-1]
+    relative = ends - np.repeat(begins, np.diff(document_ends, prepend=0))
+    parts = {
+        "tokens": tokens,
+        "sentence_ends": relative.astype(np.uint32),
+        "document_ends": document_ends + counts.sentences,
+        "document_tokens": document_tokens + counts.tokens,
+        "starts": starts,
+    }
+    counts.documents += len(document_ends)
+    counts.sentences += len(used)
+    counts.tokens += len(tokens)
+    for sentence in chain.from_iterable(batch):
+        counts.words += len(sentence.split())
+        counts.text_bytes += len(sentence.encode())
+    return parts
 
 
 def _batches(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:

@@ -9,9 +9,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ptft.corpus.cleaning import Report
 from ptft.corpus.sources import CorpusSettings, documents, fingerprint
-from ptft.corpus.store import TokenStore, compile_store
+from ptft.corpus.store import Encoded, TokenStore, compile_store
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tokenization import tokenizer_hash
+from ptft.tokenization.words import starting_ids, word_starts
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class How:
         joiner: What stands between the sentences of a document, if so.
         seed: Of what is held out.
         cache: Folder of all stores is ``stores`` below it.
+        needs_words: Whether someone will ask where words begin.
     """
 
     is_causal: bool
     joiner: Literal["space", "newline"]
     seed: int
     cache: str
+    needs_words: bool = False
 
 
 def compiled(
@@ -43,12 +46,18 @@ def compiled(
     end_token = tokenizer.eos_token_id if how.is_causal else None
     evaluation = evaluation_texts(corpus, how.seed)
     content = fingerprint(corpus, split, how.seed, evaluation)
-    parts = ["store 1", content, tokenizer_hash(tokenizer), joiner, str(end_token)]
+    stores_starts = how.needs_words and starting_ids(tokenizer) is None
+    parts = ["store 2", content, tokenizer_hash(tokenizer), joiner, str(end_token), str(stores_starts)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     backend = tokenizer.backend_tokenizer
 
-    def encode(texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    def encode(texts: list[str]) -> Encoded:
+        if not stores_starts:
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            return Encoded([encoding.ids for encoding in encodings])
+        encodings = backend.encode_batch(texts, add_special_tokens=False)
+        starts = [word_starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
+        return Encoded([encoding.ids for encoding in encodings], starts)
 
     report = Report()
     texts = documents(corpus, split, how.seed, evaluation, report)

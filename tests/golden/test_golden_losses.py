@@ -18,7 +18,7 @@ from transformers import BertConfig, GPT2Config
 
 from ptft.compute import Compute
 from ptft.corpus.embedded import documents
-from ptft.corpus.store import compile_store
+from ptft.corpus.store import Encoded, compile_store
 from ptft.models.building import new_model
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.rows import Vocabulary
@@ -57,7 +57,8 @@ def twenty_steps(case, folder):
     vocabulary = Vocabulary.of(tokenizer)
 
     def encode(lines):
-        return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(lines, add_special_tokens=False)]
+        encodings = tokenizer.backend_tokenizer.encode_batch(lines, add_special_tokens=False)
+        return Encoded([encoding.ids for encoding in encodings])
 
     end = vocabulary.eos if is_decoder else None
     store = compile_store(texts, encode, folder, "golden", vocab_size=vocabulary.size, end_token=end)

@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ptft.corpus import store as store_module
-from ptft.corpus.store import compile_store, open_store
+from ptft.corpus.store import Encoded, compile_store, open_store
 from ptft.errors import DataError
 
 DOCUMENTS = [["a bc", "d"], ["efg"], ["h i j k", "", "l"]]
@@ -19,7 +20,14 @@ DOCUMENTS = [["a bc", "d"], ["efg"], ["h i j k", "", "l"]]
 
 def encode(texts):
     """One token a letter."""
-    return [[ord(letter) for letter in text if letter.isalpha()] for text in texts]
+    return Encoded([[ord(letter) for letter in text if letter.isalpha()] for text in texts])
+
+
+def encode_with_starts(texts):
+    """Also: a letter begins a word unless a letter stands before it."""
+    ids = encode(texts).ids
+    pieces = [[re.sub(r"[^a-z]", "", word) for word in text.split()] for text in texts]
+    return Encoded(ids, [np.array([n == 0 for w in p for n in range(len(w))], bool) for p in pieces])
 
 
 def compiled(folder, documents=DOCUMENTS, key="key", vocab_size=1000, end_token=None, encode=encode):
@@ -29,10 +37,8 @@ def compiled(folder, documents=DOCUMENTS, key="key", vocab_size=1000, end_token=
 def as_texts(store):
     """Documents as lists of sentences, read back through both indices."""
     tokens = "".join(map(chr, store.tokens.tolist()))
-    ends = [0, *store.sentence_ends.tolist()]
-    sentences = [tokens[begin:end] for begin, end in itertools.pairwise(ends)]
-    ends = [0, *store.document_ends.tolist()]
-    return [sentences[begin:end] for begin, end in itertools.pairwise(ends)]
+    bounds = [store.sentence_bounds(document) for document in range(store.num_documents)]
+    return [[tokens[begin:end] for begin, end in itertools.pairwise(sentences)] for sentences in bounds]
 
 
 def test_tokens_lie_in_order_with_sentence_and_document_ends(tmp_path):
@@ -62,7 +68,7 @@ def test_the_end_token_closes_each_document_once(tmp_path):
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(1000, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
 def test_ids_are_as_wide_as_the_vocabulary_needs(tmp_path, vocab_size, dtype):
     highest = vocab_size - 1
-    store = compiled(tmp_path, vocab_size=vocab_size, encode=lambda texts: [[0, highest] for _ in texts])
+    store = compiled(tmp_path, vocab_size=vocab_size, encode=lambda texts: Encoded([[0, highest] for _ in texts]))
     assert store.tokens.dtype == store.info.dtype == dtype
     assert store.tokens[:2].tolist() == [0, highest]
 
@@ -85,7 +91,7 @@ def test_checksums_are_those_of_the_files(tmp_path):
 def test_reopened_it_is_the_same(tmp_path):
     store, again = compiled(tmp_path), open_store(tmp_path / "key")
     assert asdict(again.info) == asdict(store.info)
-    for name in ("tokens", "sentence_ends", "document_ends"):
+    for name in ("tokens", "sentence_ends", "document_ends", "document_tokens"):
         assert np.array_equal(getattr(again, name), getattr(store, name))
 
 
@@ -113,10 +119,10 @@ def test_an_empty_corpus_is_refused(tmp_path, documents):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends"])
+@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends", "document_tokens", "start_bits"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_files_are_named(tmp_path, name, damage):
-    compiled(tmp_path)
+def test_cut_files_are_named(tmp_path, name, damage):
+    compiled(tmp_path, encode=encode_with_starts)
     path = tmp_path / "key" / f"{name}.bin"
     size = path.stat().st_size
     if damage == "cut":
@@ -127,6 +133,43 @@ def test_damaged_files_are_named(tmp_path, name, damage):
         DataError, match=rf"{name}\.bin is damaged: it should have {size} bytes; delete .*key to compile"
     ):
         compiled(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends", "document_tokens", "start_bits"])
+def test_a_changed_byte_is_noticed_and_named(tmp_path, name):
+    compiled(tmp_path, encode=encode_with_starts)
+    path = tmp_path / "key" / f"{name}.bin"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}\.bin is damaged: its SHA-256 is .* but .* was written; delete .*key"):
+        compiled(tmp_path)
+
+
+def test_a_large_store_is_compared_again_only_if_a_file_is_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHECKED_BYTES", 0)
+    compiled(tmp_path)
+    path = tmp_path / "key" / "tokens.bin"
+    times = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[::-1])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    open_store(tmp_path / "key")
+    os.utime(path)
+    with pytest.raises(DataError, match=r"tokens\.bin is damaged"):
+        open_store(tmp_path / "key")
+
+
+@pytest.mark.parametrize("per_batch", [1, 5, 16384])
+def test_word_starts_are_kept_as_bits(tmp_path, monkeypatch, per_batch):
+    monkeypatch.setattr(store_module, "_SENTENCES_PER_BATCH", per_batch)
+    documents = [["ab cd", "e"], ["fgh i jkl", "mn"], ["o"]]
+    store = compiled(tmp_path, documents, encode=encode_with_starts, end_token=ord("!"))
+    assert "".join(map(chr, store.tokens)) == "abcde!fghijklmn!o!"
+    expected = [letter in "acefijmo!" for letter in "abcde!fghijklmn!o!"]
+    assert store.starts(np.arange(18)).tolist() == expected
+    assert store.starts(np.array([[0, 1], [17, 2]])).tolist() == [[True, False], [True, True]]
+    assert compiled(tmp_path, documents, key="without").starts(np.arange(3)) is None
 
 
 @pytest.mark.parametrize("content", ["", '{"key": "key"', '{"key": "key"}', None])
@@ -180,7 +223,8 @@ if sys.argv[2] == "renaming":
     Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 store._SENTENCES_PER_BATCH = 1
 cache = Path(sys.argv[1])
-store.compile_store(documents(), lambda texts: [[1, 2] for _ in texts], cache, "key", vocab_size=9, end_token=None)
+encode = lambda texts: store.Encoded([[1, 2] for _ in texts])
+store.compile_store(documents(), encode, cache, "key", vocab_size=9, end_token=None)
 """
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForPreTraining, LlamaConfig, LlamaForCausalLM
 
 from ptft.compute import Compute
-from ptft.corpus.store import compile_store
+from ptft.corpus.store import Encoded, compile_store
 from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.classifier import new_classifier
@@ -48,7 +48,7 @@ def store(tmp_path_factory):
     documents = [[str(length) for length in row[: 1 + number % 8]] for number, row in enumerate(lengths)]
 
     def encode(sentences):
-        return [draw.integers(5, WORDS, size=int(sentence)).tolist() for sentence in sentences]
+        return Encoded([draw.integers(5, WORDS, size=int(sentence)).tolist() for sentence in sentences])
 
     return compile_store(documents, encode, tmp_path_factory.mktemp("stores"), "k", vocab_size=WORDS, end_token=None)
 
