@@ -1,11 +1,8 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -15,7 +12,6 @@ from ptft.compute import Compute, limit_threads
 from ptft.config import Choice, plain
 from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, beginning, describe, title
-from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.attention import choose_attention
 from ptft.models.building import (
@@ -40,11 +36,11 @@ from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Vocabulary
 from ptft.steps.cleaning_report import show_cleaning
-from ptft.steps.compiled import How, compiled
+from ptft.steps.compiled import How
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.folder import parent
+from ptft.steps.pretraining_data import PretrainingData, RowSettings, TrainingData, held_out, training_data
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
 from ptft.steps.vocabulary import own_tokenizer
@@ -62,10 +58,9 @@ from ptft.tokenization import (
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Plan, Totals, fit
-from ptft.training.work import PretrainingBatches, PretrainingModule
+from ptft.training.work import PretrainingModule
 
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
-_SAMPLED_STEPS = 64
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -121,6 +116,10 @@ class Pretrain(TrainingStep):
     """Tokens of a row, special tokens included."""
     joiner: Literal["space", "newline"] = "space"
     """What stands between the sentences of a document for causal LM."""
+    static: bool = False
+    """Make examples once, as BERT's published data, not anew every epoch; see ``duplicates``."""
+    duplicates: int = Field(10, ge=1)
+    """With ``static``: versions of the corpus with pairs and masks of their own, seen in turn."""
     evaluate_every_steps: int = Field(0, ge=0)
     """How often to evaluate on the held-out text; 0 only at the end."""
     evaluation_rows: int = Field(2048, ge=1)
@@ -159,6 +158,10 @@ class Pretrain(TrainingStep):
             raise RecipeError(
                 f"objective: {' and '.join(names)} cannot be trained together; they need different models"
             )
+        for objective in self.objective:
+            objective.check()
+        if self.duplicates != Pretrain.model_fields["duplicates"].default and not self.static:
+            raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
         if sum(objective.makes_pairs for objective in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
 
@@ -255,12 +258,14 @@ class Pretrain(TrainingStep):
         module.to(compute.device)
         centered = [model.get_input_embeddings().weight] if self.center_embeddings else []
         optimizers = self.optimizers(module, compute, self.lr, centered)
-        sample = data.train.batch(0, 0, self.rows_per_step)
+        train = data.train.batches
+        sample = train.batch(0, 0, self.rows_per_step)
         steps = Budget.parse(self.budget).steps(
-            steps_per_epoch=data.train.steps_per_epoch,
-            tokens_per_step=partial(_tokens_per_step, data.train),
-            words_per_token=data.store.info.words / data.store.info.tokens,
+            steps_per_epoch=train.steps_per_epoch,
+            tokens_per_step=train.tokens_per_step,
+            words_per_token=data.train.words_per_token,
         )
+        train.total_steps = steps
         plan = Plan(
             steps=steps,
             seed=self.seed,
@@ -275,8 +280,9 @@ class Pretrain(TrainingStep):
         def measure() -> dict[str, float]:
             if data.valid is None:
                 return {}
+            token = data.train.frequent_token
             return evaluate(
-                module, self.objective, data.valid, compute, steps=data.valid_steps, frequent_token=data.frequent_token
+                module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
             )
 
         predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
@@ -284,7 +290,7 @@ class Pretrain(TrainingStep):
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
         totals = fit(
-            module, module.weights, data.train, optimizers, self.schedule, compute, plan, place.display,
+            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
             milestone=lambda _: {f"valid.{name}": value for name, value in measure().items()},
@@ -294,21 +300,21 @@ class Pretrain(TrainingStep):
         if compute.is_main:
             save_model(model, tokenizer, place.folder / "model")
         compute.end()
-        return self._result(data, tokenizer, totals, figures, model)
+        return self._result(data.train, tokenizer, totals, figures, model)
 
     def _result(
         self,
-        data: "_Data",
+        data: TrainingData,
         tokenizer: PreTrainedTokenizerBase,
         totals: Totals,
         figures: dict[str, float],
         model: PreTrainedModel,
     ) -> Result:
-        words = totals.num_tokens * data.store.info.words / data.store.info.tokens
+        words = totals.num_tokens * data.words_per_token
         seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
         lineage: dict[str, Any] = {
             "step": self.name,
-            "corpus": {"path": title(self.corpus), "hash": data.fingerprint, **_counts(data.store)},
+            "corpus": {"path": title(self.corpus), "hash": data.fingerprint, **data.counts()},
             "tokenizer": {"hash": tokenizer_hash(tokenizer), "path": self.tokenizer},
             "parents": [parent(name) for name in (self.model, self.tokenizer) if name],
             "seeds": [self.seed],
@@ -355,52 +361,23 @@ class Pretrain(TrainingStep):
         preset = PRESETS[self.preset]
         return new_config(preset, tokenizer, positions=preset.positions, dropout=self.dropout, shape=self.shape)
 
-    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> "_Data":
+    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> PretrainingData:
         place.display.say(f"corpus: {describe(self.corpus)}")
-        vocabulary = Vocabulary.of(tokenizer)
-        decides = next((o for o in self.objective if o.makes_pairs), self.objective[0])
-        how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache)
-        store, key = compiled(self.corpus, "train", tokenizer, how)
-        show_cleaning(store.info.cleaning, place)
-        sampler = decides.sampler(store, vocabulary, self.length, self.rows_per_step, self.seed)
-        train = PretrainingBatches(sampler, self.objective, vocabulary, self.rows_per_step)
-        valid, valid_steps = None, 0
-        if self.valid or self.corpus.valid_ratio:
-            settings = self._valid_corpus() if self.valid else self.corpus
-            rows = min(64, self.evaluation_rows)
-            try:
-                held_out, _ = compiled(settings, "train" if self.valid else "valid", tokenizer, how)
-                held_out_sampler = decides.sampler(held_out, vocabulary, self.length, rows, 0)
-            except DataError as error:
-                if self.valid:
-                    raise
-                place.display.say(f"nothing is evaluated on held-out text: {error}")
-            else:
-                valid = PretrainingBatches(held_out_sampler, self.objective, vocabulary, rows)
-                valid_steps = min(valid.steps_per_epoch, max(1, self.evaluation_rows // rows))
-        counts = np.bincount(store.tokens[:10_000_000], minlength=vocabulary.size)
-        counts[vocabulary.special] = 0
-        return _Data(train, valid, valid_steps, store, key, int(counts.argmax()))
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Compiled data of a run."""
-
-    train: PretrainingBatches
-    valid: PretrainingBatches | None
-    valid_steps: int
-    store: TokenStore
-    fingerprint: str
-    frequent_token: int
-
-
-def _tokens_per_step(batches: PretrainingBatches) -> float:
-    """Real tokens of a step, on average over the first ones: rows of sentence pairs are not all full."""
-    steps = range(min(_SAMPLED_STEPS, batches.steps_per_epoch))
-    return float(np.mean([batches.batch(step, 0, batches.rows_per_step).num_tokens for step in steps]))
-
-
-def _counts(store: TokenStore) -> dict[str, int]:
-    info = store.info
-    return {"documents": info.documents, "sentences": info.sentences, "tokens": info.tokens, "words": info.words}
+        needs_words = any(objective.needs_words for objective in self.objective)
+        how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
+        rows = RowSettings(
+            self.objective, self.length, self.rows_per_step, self.seed, self.duplicates if self.static else 0
+        )
+        train = training_data(self.corpus, tokenizer, how, rows)
+        show_cleaning(train.store.info.cleaning, place)
+        if not self.valid and not self.corpus.valid_ratio:
+            return PretrainingData(train)
+        part: Literal["train", "valid"] = "train" if self.valid else "valid"
+        corpus = self._valid_corpus() if self.valid else self.corpus
+        try:
+            return PretrainingData(train, held_out(corpus, part, tokenizer, how, rows, self.evaluation_rows))
+        except DataError as error:
+            if self.valid:
+                raise
+            place.display.say(f"nothing is evaluated on held-out text: {error}")
+        return PretrainingData(train)

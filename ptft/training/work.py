@@ -12,6 +12,8 @@ from ptft.models.prediction import Forward
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Batch, Sampler, Vocabulary
 
+_SAMPLED_STEPS = 64
+
 
 class BatchSource(ABC):
     """Global batches as a pure function of the step, cut into micro-batches for any number of processes."""
@@ -38,15 +40,29 @@ class PretrainingBatches(BatchSource):
         objectives: Each adds its targets, in this order.
         vocabulary: Special ids.
         rows_per_step: Rows of the global batch.
+        versions: Make so many versions of the examples and go round (static masking); 0 for new ones every epoch.
+        is_evaluation: Whether the rows are held-out ones, for which no schedule of an objective counts.
     """
 
+    total_steps = 0
+    """Length of the training once it is known; objectives with a schedule are at its beginning before that."""
+
     def __init__(
-        self, sampler: Sampler, objectives: Sequence[Objective], vocabulary: Vocabulary, rows_per_step: int
+        self,
+        sampler: Sampler,
+        objectives: Sequence[Objective],
+        vocabulary: Vocabulary,
+        rows_per_step: int,
+        *,
+        versions: int = 0,
+        is_evaluation: bool = False,
     ) -> None:
         self._sampler = sampler
         self._objectives = objectives
         self._vocabulary = vocabulary
         self.rows_per_step = rows_per_step
+        self._versions = versions
+        self._is_evaluation = is_evaluation
         self._steps_per_block = sampler.rows_per_block // rows_per_step
         self.steps_per_epoch = self._steps_per_block * sampler.blocks_per_epoch
 
@@ -55,10 +71,17 @@ class PretrainingBatches(BatchSource):
         epoch, rest = divmod(step, self.steps_per_epoch)
         block, place = divmod(rest, self._steps_per_block)
         first = place * self.rows_per_step
-        rows = self._sampler.rows(epoch, block, first + start, first + stop)
+        version = epoch % self._versions if self._versions else epoch
+        rows = self._sampler.rows(version, block, first + start, first + stop)
+        rows.progress = None if self._is_evaluation else min(1.0, step / self.total_steps) if self.total_steps else 0.0
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
+
+    def tokens_per_step(self) -> float:
+        """Real tokens of a step, on average over the first ones: rows of sentence pairs are not all full."""
+        steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
+        return sum(self.batch(step, 0, self.rows_per_step).num_tokens for step in steps) / len(steps)
 
 
 class PretrainingModule(nn.Module):
