@@ -30,6 +30,18 @@ class Objective(Settings, ABC):
     weight: float = Field(1.0, gt=0)
     """Factor of this term in the total loss."""
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether its targets depend on where words begin."""
+        return False
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            RecipeError: They do.
+        """
+
     def check_corpus(self, beginning: Beginning, length: int) -> None:
         """Refuse a corpus that cannot give a row of ``length`` tokens, as far as its beginning shows it.
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ptft.tokenization.words import starting_ids
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -20,6 +22,7 @@ class Vocabulary:
         size: Number of ids the model has.
         cls, sep, pad, mask, eos, unknown: Ids of special tokens, -1 where the tokenizer has none.
         special: For each id, whether it is a special token.
+        starts: For each id, whether it begins a word; None where the id does not tell.
     """
 
     size: int
@@ -30,6 +33,7 @@ class Vocabulary:
     eos: int
     unknown: int
     special: Bool[ndarray, " vocabulary"]
+    starts: Bool[ndarray, " vocabulary"] | None = None
 
     @staticmethod
     def of(tokenizer: PreTrainedTokenizerBase) -> "Vocabulary":
@@ -38,9 +42,8 @@ class Vocabulary:
         special[tokenizer.all_special_ids] = True
         names = {name: name for name in ("cls", "sep", "pad", "mask", "eos")} | {"unknown": "unk"}
         ids = {field: getattr(tokenizer, f"{name}_token_id") for field, name in names.items()}
-        return Vocabulary(
-            size=len(tokenizer), special=special, **{field: -1 if i is None else i for field, i in ids.items()}
-        )
+        known = {field: -1 if i is None else i for field, i in ids.items()}
+        return Vocabulary(size=len(tokenizer), special=special, starts=starting_ids(tokenizer), **known)
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Rows:
         epoch_keys: (seed, epoch) that go before them.
         segments: Token type ids, or None where rows are single texts.
         pair_labels: 0 where B follows A, 1 where it does not, or None.
+        starts: Whether each token begins a word, or None where that is not known.
+        progress: Share of the training that lies before this step, from 0 to 1; None in evaluation.
         targets: Arrays that objectives add: model inputs and labels by name.
         counts: Number of targets by objective.
     """
@@ -64,6 +69,8 @@ class Rows:
     epoch_keys: tuple[int, int]
     segments: Int[ndarray, "rows seq"] | None = None
     pair_labels: Int[ndarray, " rows"] | None = None
+    starts: Bool[ndarray, "rows seq"] | None = None
+    progress: float | None = 0.0
     targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
