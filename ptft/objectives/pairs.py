@@ -48,28 +48,25 @@ class Pair(NamedTuple):
 
 
 class Sentences:
-    """Documents as sentence boundaries: document ``d`` has sentences ``bounds[d][i]`` to ``bounds[d][i + 1]``."""
+    """The sentences of a store's documents: that of number ``i`` is ``bounds(document)[i]`` to ``[i + 1]``."""
 
-    def __init__(self, sentence_ends: Int[ndarray, " sentences"], document_ends: Int[ndarray, " documents"]) -> None:
-        self._ends = sentence_ends
-        self._documents = document_ends
-        self._bounds = lru_cache(maxsize=4096)(self._read)
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+        self.bounds = lru_cache(maxsize=4096)(store.sentence_bounds)
 
     def __len__(self) -> int:
-        return len(self._documents)
-
-    def bounds(self, document: int) -> list[int]:
-        """Token indices at which the document's sentences begin, and its end."""
-        return self._bounds(document)
-
-    def _read(self, document: int) -> list[int]:
-        first = int(self._documents[document - 1]) if document else 0
-        begin = int(self._ends[first - 1]) if first else 0
-        return [begin, *self._ends[first : int(self._documents[document])].tolist()]
+        return self._store.num_documents
 
 
 def document_pairs(
-    sentences: Sentences, document: int, bounds: list[int], max_tokens: int, short_ratio: float, generator: Generator
+    sentences: Sentences,
+    document: int,
+    bounds: list[int],
+    max_tokens: int,
+    short_ratio: float,
+    generator: Generator,
+    *,
+    same_document_fix: bool = False,
 ) -> Iterator[Pair]:
     """The pairs of one document in one pass.
 
@@ -84,10 +81,12 @@ def document_pairs(
         max_tokens: Tokens of A and B together, special tokens left out.
         short_ratio: Probability that this document's target length is drawn from [2, max_tokens].
         generator: Source of the draws; the order of draws is the reference's.
+        same_document_fix: Say that B follows where ten draws found no other document. The reference says that it does
+            not; NVIDIA's copy has this.
 
     Paper: Devlin et al. 2019, arXiv 1810.04805, section A.2 and the published data creation code.
     """
-    target = _target(max_tokens, short_ratio, generator)
+    target = draw_target(max_tokens, short_ratio, generator)
     begin = index = 0  # the chunk is sentences begin..index of bounds
     last = len(bounds) - 2
     while index <= last:
@@ -99,20 +98,45 @@ def document_pairs(
         a = (bounds[begin], bounds[a_end])
         is_random = size == 1 or generator.random() < 0.5
         if is_random:
-            b = _random_second(sentences, document, target - (a[1] - a[0]), generator)
+            b, other = _random_second(sentences, document, target - (a[1] - a[0]), generator)
+            is_random = other != document or not same_document_fix
             index = a_end
         else:
             b = (bounds[a_end], bounds[index + 1])
             index += 1
-        yield Pair(*_truncate(a, b, max_tokens, generator), int(is_random))
+        yield Pair(*truncate_pair(a, b, max_tokens, generator), int(is_random))
         begin = index
 
 
-def _target(max_tokens: int, short_ratio: float, generator: Generator) -> int:
+def sentence_pairs(
+    sentences: Sentences, document: int, bounds: list[int], max_tokens: int, short_ratio: float, generator: Generator
+) -> Iterator[Pair]:
+    """Pairs of single sentences: A and, with probability a half and after the last one always, one from elsewhere.
+
+    Arguments as for :func:`document_pairs`; ``short_ratio`` has no part in it.
+
+    Paper: Liu et al. 2019, arXiv 1907.11692, "sentence-pair".
+    """
+    index, last = 0, len(bounds) - 2
+    while index <= last:
+        a = (bounds[index], bounds[index + 1])
+        is_random = index == last or generator.random() < 0.5
+        if is_random:
+            b, _ = _random_second(sentences, document, 1, generator)
+        else:
+            b = (bounds[index + 1], bounds[index + 2])
+        yield Pair(*truncate_pair(a, b, max_tokens, generator), int(is_random))
+        index += 1 if is_random else 2
+
+
+def draw_target(max_tokens: int, short_ratio: float, generator: Generator) -> int:
+    """The length that a document is cut to: the longest, or with probability ``short_ratio`` any from 2 to that."""
     return generator.randint(2, max_tokens) if generator.random() < short_ratio else max_tokens
 
 
-def _random_second(sentences: Sentences, document: int, target: int, generator: Generator) -> tuple[int, int]:
+def _random_second(
+    sentences: Sentences, document: int, target: int, generator: Generator
+) -> tuple[tuple[int, int], int]:
     for _ in range(10):
         other = generator.randint(0, len(sentences) - 1)
         if other != document:
@@ -120,12 +144,13 @@ def _random_second(sentences: Sentences, document: int, target: int, generator: 
     bounds = sentences.bounds(other)
     start = generator.randint(0, len(bounds) - 2)
     stop = bisect_left(bounds, bounds[start] + target, start + 1)
-    return bounds[start], bounds[min(stop, len(bounds) - 1)]
+    return (bounds[start], bounds[min(stop, len(bounds) - 1)]), other
 
 
-def _truncate(
+def truncate_pair(
     a: tuple[int, int], b: tuple[int, int], max_tokens: int, generator: Generator
 ) -> tuple[int, int, int, int]:
+    """Cut tokens off the longer range, at its front or back by a draw each, until both have ``max_tokens``."""
     (a_start, a_end), (b_start, b_end) = a, b
     while (a_end - a_start) + (b_end - b_start) > max_tokens:
         front = generator.random() < 0.5
@@ -146,12 +171,12 @@ def document_chunks(
     Paper: Liu et al. 2019, arXiv 1907.11692, "doc-sentences". Differs: the reference always makes pairs, and draws a
     target for a whole document; here each row has its own: else a tenth of the documents gives a third of all rows.
     """
-    start, target = bounds[0], _target(max_tokens, short_ratio, generator)
+    start, target = bounds[0], draw_target(max_tokens, short_ratio, generator)
     for index in range(1, len(bounds)):
         while bounds[index] - start > target:
             stop = bounds[index - 1] if bounds[index - 1] > start else start + target
             yield Pair(start, stop, stop, stop, 0)
-            start, target = stop, _target(max_tokens, short_ratio, generator)
+            start, target = stop, draw_target(max_tokens, short_ratio, generator)
     if bounds[-1] > start:
         yield Pair(start, bounds[-1], bounds[-1], bounds[-1], 0)
 
@@ -189,15 +214,18 @@ class PairSampler(Sampler):
         rows_per_step: int,
         seed: int,
         short_ratio: float,
+        *,
+        single_texts: bool = False,
     ) -> None:
         self._rule = rule
+        self._single_texts = single_texts
         self._store = store
         self._vocabulary = vocabulary
         self._length = length
-        self._max_tokens = length - (3 if rule is not document_chunks else 2)
+        self._max_tokens = length - (2 if single_texts else 3)
         self._seed = seed
         self._short_ratio = short_ratio
-        self._sentences = Sentences(store.sentence_ends, store.document_ends)
+        self._sentences = Sentences(store)
         self._walk = lru_cache(maxsize=2)(self._draw_walk)
         self._plan = lru_cache(maxsize=2)(self._make_plan)
         self.blocks_per_epoch = 1
@@ -268,12 +296,16 @@ class PairSampler(Sampler):
         ids[inside] = self._store.tokens[source[inside]]
         ids[:, 0] = vocabulary.cls
         ids[(column == a_stop) | ((column == b_stop) & (b_length[:, None] > 0))] = vocabulary.sep
-        pairs_made = self._rule is not document_chunks
+        segments = (column > a_stop) & (column < lengths[:, None])
+        starts = self._store.starts(np.where(inside, source, 0))
+        if starts is None and vocabulary.starts is not None:
+            starts = vocabulary.starts[ids]
         return Rows(
             ids=ids,
             lengths=lengths,
             draw_keys=block * self.rows_per_block + np.arange(start, stop),
             epoch_keys=(self._seed, epoch),
-            segments=((column > a_stop) & (column < lengths[:, None])).astype(np.int64) if pairs_made else None,
-            pair_labels=pairs[:, 4] if pairs_made else None,
+            segments=None if self._single_texts else segments.astype(np.int64),
+            pair_labels=None if self._single_texts else pairs[:, 4],
+            starts=starts,
         )

@@ -33,8 +33,9 @@ class Case:
         rows = self.sampler.rows(epoch, 0, start, stop)
         if extra_padding:
             rows.ids = np.pad(rows.ids, ((0, 0), (0, extra_padding)), constant_values=self.vocabulary.pad)
-            if rows.segments is not None:
-                rows.segments = np.pad(rows.segments, ((0, 0), (0, extra_padding)))
+            for name in ("segments", "starts"):
+                if getattr(rows, name) is not None:
+                    setattr(rows, name, np.pad(getattr(rows, name), ((0, 0), (0, extra_padding))))
         self.objective.add_targets(rows, self.vocabulary)
         return rows.batch()
 
@@ -188,7 +189,7 @@ def test_the_share_of_predicted_tokens_is_the_one_asked_for(case):
 
 
 def test_each_objective_has_figures_of_its_own(stores):
-    prefixes = [set(kind().figures(dict.fromkeys(("loss", "correct", "frequent", "random", "count"), 1.0)))
+    prefixes = [set(kind().figures(dict.fromkeys(("loss", "correct", "frequent", "second_kind", "count"), 1.0)))
                 for kind in OBJECTIVES.values()]  # fmt: skip
     for first, second in itertools.combinations(prefixes, 2):
         assert not first & second

@@ -176,9 +176,9 @@ def test_masked_figures_follow_from_the_sums():
     )
 
 
-@pytest.mark.parametrize(("random", "baseline"), [(3.0, 0.7), (6.0, 0.6)])
-def test_next_sentence_figures_follow_from_the_sums(random, baseline):
-    figures = NextSentence().figures({"loss": 5.0, "correct": 8.0, "random": random, "count": 10.0})
+@pytest.mark.parametrize(("second_kind", "baseline"), [(3.0, 0.7), (6.0, 0.6)])
+def test_next_sentence_figures_follow_from_the_sums(second_kind, baseline):
+    figures = NextSentence().figures({"loss": 5.0, "correct": 8.0, "second_kind": second_kind, "count": 10.0})
     assert figures == pytest.approx({"nsp.loss": 0.5, "nsp.accuracy": 0.8, "nsp.baseline": baseline})
 
 
@@ -194,7 +194,7 @@ def test_evaluation_counts_right_predictions(batch):
     assert masked["frequent"] >= 1
     pairs = NextSentence().evaluate(forward, tensors, frequent_token=0)
     assert pairs["correct"] == (output.seq_relationship_logits.argmax(-1) == tensors["pair_labels"]).sum().item()
-    assert pairs["random"] == tensors["pair_labels"].sum().item()
+    assert pairs["second_kind"] == tensors["pair_labels"].sum().item()
 
 
 @pytest.mark.parametrize(("documents", "message"), [

@@ -9,10 +9,10 @@ import pytest
 
 from ptft import rng
 from ptft.objectives import pairs as pairs_module
-from ptft.objectives.pairs import PairSampler, Sentences, document_chunks, document_pairs
+from ptft.objectives.pairs import PairSampler, Sentences, document_chunks, document_pairs, sentence_pairs
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bert_reference_instances.json.gz"
-RULES = [document_pairs, document_chunks]
+RULES = [document_pairs, sentence_pairs, document_chunks]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def small(store_of):
 @pytest.fixture
 def sampler(vocabulary):
     def make(rule, store, length=64, rows_per_step=32, seed=0, short_ratio=0.1):
-        return PairSampler(rule, store, vocabulary, length, rows_per_step, seed, short_ratio)
+        return PairSampler(
+            rule, store, vocabulary, length, rows_per_step, seed, short_ratio, single_texts=rule is document_chunks
+        )
 
     return make
 
@@ -64,12 +66,11 @@ def all_rows(sampler, epoch=0, block=0):
 
 
 @pytest.mark.parametrize("case", range(3))
-def test_every_instance_of_the_reference(golden, case):
+def test_every_instance_of_the_reference(golden, case, store_of):
     documents, expected = golden["documents"], golden["pairs"][case]
     settings = expected["case"]
     flat = [token for document in documents for sentence in document for token in sentence]
-    ends = np.cumsum([len(sentence) for document in documents for sentence in document])
-    sentences = Sentences(ends, np.cumsum([len(document) for document in documents]))
+    sentences = Sentences(store_of([[[0] * len(sentence) for sentence in document] for document in documents]))
     generator = random.Random(settings["seed"])
     found = []
     for document in range(len(documents)):
@@ -91,13 +92,13 @@ def test_every_instance_of_the_reference(golden, case):
 
 def test_sentence_bounds(store_of):
     store = store_of([[[1, 2], [3]], [[4, 5, 6]], [[7], [8], [9]]])
-    sentences = Sentences(store.sentence_ends, store.document_ends)
+    sentences = Sentences(store)
     assert len(sentences) == 3
     assert [sentences.bounds(document) for document in range(3)] == [[0, 2, 3], [3, 6], [6, 7, 8, 9]]
 
 
 def pairs_of(rule, store, max_tokens, short_ratio, seed=0):
-    sentences = Sentences(store.sentence_ends, store.document_ends)
+    sentences = Sentences(store)
     for document in range(len(sentences)):
         bounds = sentences.bounds(document)
         stream = rng.Stream(seed, document)
@@ -108,7 +109,7 @@ def pairs_of(rule, store, max_tokens, short_ratio, seed=0):
 @pytest.mark.parametrize("max_tokens", [5, 29, 125])
 @pytest.mark.parametrize("short_ratio", [0.0, 0.5, 1.0])
 def test_ranges_are_valid(small, max_tokens, short_ratio):
-    sentences = Sentences(small.sentence_ends, small.document_ends)
+    sentences = Sentences(small)
     limits = [sentences.bounds(document) for document in range(len(sentences))]
     for document, bounds, pair in pairs_of(document_pairs, small, max_tokens, short_ratio):
         assert bounds[0] <= pair.a_start < pair.a_end <= bounds[-1]
@@ -123,21 +124,51 @@ def test_ranges_are_valid(small, max_tokens, short_ratio):
             pytest.fail(f"the random second of document {document} comes from itself, one of 60")
 
 
-def test_seconds_are_random_half_the_time_and_after_single_sentences_always(corpus):
+def test_seconds_are_random_half_the_time_and_after_single_sentences_always(corpus, store_of):
     found = [pair for _, _, pair in pairs_of(document_pairs, corpus, 125, 0.0)]
     share = np.mean([pair.is_random for pair in found])
     assert 0.5 < share < 0.7
-    lonely = Sentences(np.array([3, 6, 9]), np.array([1, 2, 3]))
+    lonely = Sentences(store_of([[[1, 2, 3]], [[4, 5, 6]], [[7, 8, 9]]]))
     for document in range(3):
         (pair,) = document_pairs(lonely, document, lonely.bounds(document), 5, 0.0, rng.Stream(document))
         assert pair.is_random
 
 
-def test_the_only_document_gives_its_own_seconds():
-    sentences = Sentences(np.array([3, 6, 9]), np.array([3]))
+def test_the_only_document_gives_its_own_seconds(store_of):
+    sentences = Sentences(store_of([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]]))
     found = [p for n in range(20) for p in document_pairs(sentences, 0, sentences.bounds(0), 6, 0.0, rng.Stream(n))]
     assert {pair.is_random for pair in found} == {0, 1}
     assert all(pair.b_end <= 9 for pair in found)
+
+
+def test_the_fix_says_that_a_second_from_the_same_document_follows(store_of):
+    sentences = Sentences(store_of([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]]))
+    for seed in range(20):
+        plain, fixed = (
+            list(document_pairs(sentences, 0, sentences.bounds(0), 6, 0.0, rng.Stream(seed), same_document_fix=fix))
+            for fix in (False, True)
+        )
+        assert [pair[:4] for pair in plain] == [pair[:4] for pair in fixed]
+        assert {pair.is_random for pair in fixed} == {0}
+    others = Sentences(store_of([[[1, 2], [3]], [[4], [5]], [[6], [7]]]))
+    found = list(document_pairs(others, 0, others.bounds(0), 6, 0.0, rng.Stream(1), same_document_fix=True))
+    assert found == list(document_pairs(others, 0, others.bounds(0), 6, 0.0, rng.Stream(1)))
+
+
+def test_sentence_pairs_are_neighbours_or_one_from_another_document(corpus):
+    found = list(pairs_of(sentence_pairs, corpus, 1000, 0.0))
+    sentences = Sentences(corpus)
+    every = {bound for document in range(len(sentences)) for bound in sentences.bounds(document)}
+    for _, bounds, pair in found:
+        place = bounds.index(pair.a_start)
+        assert pair.a_end == bounds[place + 1]
+        if pair.is_random:
+            assert {pair.b_start, pair.b_end} <= every - set(bounds[1:-1])
+        else:
+            assert (pair.b_start, pair.b_end) == (bounds[place + 1], bounds[place + 2])
+    inner = [pair.is_random for _, bounds, pair in found if pair.a_end != bounds[-1]]
+    assert np.mean(inner) == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(len(inner)))
+    assert all(pair.is_random for _, bounds, pair in found if pair.a_end == bounds[-1])
 
 
 @pytest.mark.parametrize("max_tokens", [3, 29, 126])
@@ -152,8 +183,8 @@ def test_chunks_cover_each_document_exactly_once(small, max_tokens, short_ratio)
     assert (covered == 1).all()
 
 
-def test_chunks_hold_whole_sentences_unless_one_is_too_long():
-    sentences = Sentences(np.array([4, 8, 21, 23]), np.array([4]))
+def test_chunks_hold_whole_sentences_unless_one_is_too_long(store_of):
+    sentences = Sentences(store_of([[[1] * 4, [1] * 4, [1] * 13, [1] * 2]]))
     found = document_chunks(sentences, 0, [0, 4, 8, 21, 23], 10, 0.0, rng.Stream(0))
     assert [(pair.a_start, pair.a_end) for pair in found] == [(0, 8), (8, 18), (18, 23)]
 
@@ -168,15 +199,15 @@ def test_rows_hold_the_tokens_of_their_ranges_between_special_ones(corpus, sampl
     rows = made.rows(0, 0, 0, 300)
     for index, (a_start, a_end, b_start, b_end, is_random) in enumerate(plan):
         a, b = corpus.tokens[a_start:a_end].tolist(), corpus.tokens[b_start:b_end].tolist()
-        expected = [vocabulary.cls, *a, vocabulary.sep, *([*b, vocabulary.sep] if rule is document_pairs else [])]
+        expected = [vocabulary.cls, *a, vocabulary.sep, *([*b, vocabulary.sep] if rule is not document_chunks else [])]
         length = rows.lengths[index]
         assert rows.ids[index, :length].tolist() == expected
         assert (rows.ids[index, length:] == vocabulary.pad).all()
-        if rule is document_pairs:
+        if rule is not document_chunks:
             segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
             assert rows.segments[index].tolist() == segments + [0] * (rows.ids.shape[1] - length)
             assert rows.pair_labels[index] == is_random
-    assert rule is document_pairs or (rows.segments is None and rows.pair_labels is None)
+    assert rule is not document_chunks or (rows.segments is None and rows.pair_labels is None)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -192,7 +223,7 @@ def test_a_row_is_the_same_whatever_slice_it_is_in(corpus, sampler, rule):
         assert np.array_equal(part.present(), whole.present()[here, :width])
         assert np.array_equal(part.draw_keys, whole.draw_keys[here])
         assert part.epoch_keys == whole.epoch_keys
-        if rule is document_pairs:
+        if rule is not document_chunks:
             assert np.array_equal(part.segments, whole.segments[here, :width])
             assert np.array_equal(part.pair_labels, whole.pair_labels[here])
 
@@ -222,7 +253,7 @@ def test_seeds_epochs_and_blocks_differ(corpus, sampler, monkeypatch):
 
 
 def sentences_seen(store, plan):
-    begins = np.concatenate(([0], store.sentence_ends[:-1]))
+    begins = np.concatenate([store.sentence_bounds(document)[:-1] for document in range(store.num_documents)])
     seen = np.zeros(len(store.tokens) + 1, int)
     for first, last in [(0, 1), (2, 3)]:
         np.add.at(seen, plan[:, first], 1)
@@ -275,7 +306,8 @@ def test_blocks_share_an_epoch_without_gap_or_overlap(small, sampler, num_blocks
     shares = covered.sum(1) / covered.sum()
     assert abs(shares - 1 / num_blocks).max() < 0.02
     edges = np.flatnonzero(np.diff(np.argmax(covered, 0)) != 0) + 1  # where the block changes inside a document
-    assert set(edges) <= set(small.sentence_ends.tolist())
+    ends = [end for document in range(small.num_documents) for end in small.sentence_bounds(document)]
+    assert set(edges) <= set(ends)
 
 
 def test_what_a_pass_lacks_comes_from_another_one(small, sampler):
