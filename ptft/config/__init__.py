@@ -16,6 +16,7 @@ from ptft.config.kinds import (
     branches,
     child,
     choice_of,
+    member_of,
     plain,
     settings_kind,
     words,
@@ -140,6 +141,9 @@ def _describe(
             yield from _describe(nested, key, member, inner)
         for other, settings in choice.family.items() if choice else []:
             yield from _describe(settings, key, f"{dotted(key)}={other}", inner if inner.get("name") == other else {})
+        listed = choice_of(member_of(annotation))
+        for other, settings in listed.family.items() if listed else []:
+            yield from _describe(settings, (*key, other), f"{dotted(key)}={other}", {})
 
 
 def _type_words(annotation: Any, field: FieldInfo) -> str:

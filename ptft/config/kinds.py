@@ -90,10 +90,10 @@ class Choice:
 
 
 class Slot(NamedTuple):
-    """A place for a value: its type and, where the default is itself settings or a mapping, that default as data."""
+    """A place for a value: its type and, where the default is settings, a mapping or a list, that default as data."""
 
     annotation: Any
-    default: dict[str, Any] | None = None
+    default: dict[str, Any] | list[Any] | None = None
 
 
 def annotation_of(field: FieldInfo) -> Any:
@@ -120,6 +120,12 @@ def choice_of(annotation: Any) -> Choice | None:
             if isinstance(mark, Choice):
                 return mark
     return None
+
+
+def member_of(annotation: Any) -> Any:
+    """Return the type of an item where a type is a list of family members, or None."""
+    item = child(annotation, 0, []) if get_origin(bare(annotation)) is tuple else None
+    return item.annotation if item and choice_of(item.annotation) else None
 
 
 def literals(annotation: Any) -> dict[str, Any]:
@@ -162,7 +168,7 @@ def _slot(field: FieldInfo) -> Slot:
     if field.is_required() or (field.default_factory and field.default_factory_takes_validated_data):
         return Slot(annotation)
     default = as_data(field.get_default(call_default_factory=True), annotation, given_only=True)
-    return Slot(annotation, default if isinstance(default, dict) else None)
+    return Slot(annotation, default if isinstance(default, dict | list) else None)
 
 
 def plain(settings: Settings, *, given_only: bool = False) -> dict[str, Any]:

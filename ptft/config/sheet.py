@@ -16,6 +16,7 @@ from ptft.config.kinds import (
     child,
     choice_of,
     literals,
+    member_of,
     parse,
     settings_kind,
     words,
@@ -114,10 +115,23 @@ class Sheet:
     def _override(self, item: str, keys: list[str], text: str) -> None:
         annotation: Any = self.kind
         value: Any = self.data
-        default: dict[str, Any] | None = None
-        path: tuple[str, ...] = ()
+        default: Any = None
+        path: KeyPath = ()
+        lists: dict[KeyPath, list[Any]] = {}
         for index, key in enumerate(keys):
-            data = value if isinstance(value, dict) else default or {}
+            member = member_of(annotation)
+            if member:  # a list of family members: a key is the name of one
+                items = value if isinstance(value, list) else default or []
+                names = [item.get("name") if isinstance(item, dict) else None for item in items]
+                if key not in names:
+                    given = ", ".join(name for name in names if name) or "none"
+                    problem = f"{dotted(path)} has no {key!r} (it is {given}); give {dotted(path)}=...,{key} too"
+                    self.problems.append(f"command line: {item}: {problem}")
+                    return
+                lists[path] = items
+                path, annotation, value, default = (*path, names.index(key)), member, items[names.index(key)], None
+                continue
+            data = value if isinstance(value, dict) else default if isinstance(default, dict) else {}
             choice = choice_of(annotation)
             slot = child(annotation, key, data)
             if value is not None and not isinstance(value, dict):
@@ -134,8 +148,13 @@ class Sheet:
             path, annotation, default = (*path, key), slot.annotation, slot.default
             value = data.get(key)
         layer = parse(annotation, text)
-        for key in reversed(path):
-            layer = {key: layer}
+        for depth, part in reversed(list(enumerate(path))):
+            if isinstance(part, int):
+                items = list(lists[path[:depth]])
+                items[part] = self._merged(Slot(Any), items[part], layer, path[: depth + 1], typed=True)
+                layer = items
+            else:
+                layer = {part: layer}
         self.add(layer, {path: Place("command line", item)}, typed=True)
 
     def validated(self) -> Any:
@@ -219,7 +238,7 @@ def _is_settings(annotation: Any) -> bool:
     return choice_of(annotation) is not None or settings_kind(annotation, None) is not None
 
 
-def _unknown(annotation: Any, value: object, data: dict[str, Any], path: tuple[str, ...], key: str) -> str:
+def _unknown(annotation: Any, value: object, data: dict[str, Any], path: KeyPath, key: str) -> str:
     """Say why a dotted key leads nowhere."""
     choice, parent = choice_of(annotation), dotted(path)
     is_given = value is not None and not isinstance(value, dict)
