@@ -66,9 +66,7 @@ class TrainingStep(Step):
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
             )
 
-    def optimizers(
-        self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()
-    ) -> Optimizers:
+    def optimizers(self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()) -> Optimizers:
         """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""
         groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
         return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,8 +15,9 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U000323af"
 )
-_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_BEGINS_UNSPACED = re.compile(rf"\s*[{_UNSPACED}]")
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+# Where pre-tokenizers go wrong: those, and scripts with combining marks, at which GPT-2's cuts a word.
+_NEEDS_A_LOOK = re.compile(f"[{_UNSPACED}\u0300-\u036f\u0590-\u0dff\u0f00-\u0fff]")
 
 
 def starting_ids(tokenizer: PreTrainedTokenizerBase) -> Bool[ndarray, " vocabulary"] | None:
@@ -30,16 +32,16 @@ def starting_ids(tokenizer: PreTrainedTokenizerBase) -> Bool[ndarray, " vocabula
     prefix: str = model["continuing_subword_prefix"]
     starts = np.ones(len(tokenizer), bool)
     for token, number in tokenizer.get_vocab().items():
-        if token.startswith(prefix) and not _BEGINS_UNSPACED.match(token.removeprefix(prefix)):
-            starts[number] = False
+        if token.startswith(prefix):
+            starts[number] = _begins(token.removeprefix(prefix), 0, usual=False)
     return starts
 
 
 def word_starts(encoding: Encoding, text: str) -> Bool[ndarray, " tokens"]:
     """For each token of an encoded text whether it begins a word.
 
-    A word is what the pre-tokenizer makes one; in scripts written without spaces, where that may be a whole sentence,
-    it is a token, the bytes of one character kept together.
+    A word is what the pre-tokenizer makes one. In scripts written without spaces, where that may be a whole sentence,
+    it is a token, with the bytes and marks of a letter kept together; nor does a mark inside of a word divide it.
 
     Args:
         encoding: With offsets, without special tokens.
@@ -48,10 +50,23 @@ def word_starts(encoding: Encoding, text: str) -> Bool[ndarray, " tokens"]:
     words = np.array(encoding.word_ids, np.int64)
     starts = np.ones(len(words), bool)
     starts[1:] = words[1:] != words[:-1]
-    if _HAS_UNSPACED.search(text):
+    if _NEEDS_A_LOOK.search(text):
         end = 0
         for index, (begin, stop) in enumerate(encoding.offsets):
-            if begin >= end and _BEGINS_UNSPACED.match(text, begin):
-                starts[index] = True
+            starts[index] = index == 0 or (begin >= end and _begins(text, begin, usual=bool(starts[index])))
             end = max(end, stop)
     return starts
+
+
+def _begins(text: str, place: int, *, usual: bool) -> bool:
+    """Whether the token at ``place`` begins a word; ``usual`` is what the pre-tokenizer says."""
+    first = text[place : place + 1]
+    before = text[place - 1 : place]
+    letter = text[place:].lstrip()[:1]
+    if unicodedata.category(first or " ").startswith("M"):
+        return False
+    if _IS_UNSPACED.match(letter) or _IS_UNSPACED.match(before):
+        return True
+    if before and unicodedata.category(before).startswith("M") and first.isalpha():
+        return False
+    return usual
