@@ -1,5 +1,6 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -277,7 +278,8 @@ class Pretrain(TrainingStep):
             evaluate_every_steps=self.evaluate_every_steps,
         )
 
-        def measure() -> dict[str, float]:
+        @cache  # the last step may be a milestone as well
+        def measure(step: int) -> dict[str, float]:
             if data.valid is None:
                 return {}
             token = data.train.frequent_token
@@ -293,10 +295,10 @@ class Pretrain(TrainingStep):
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
-            milestone=lambda _: {f"valid.{name}": value for name, value in measure().items()},
+            milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
             what="pretraining",
         )  # fmt: skip
-        figures = measure()
+        figures = measure(totals.step)
         if compute.is_main:
             save_model(model, tokenizer, place.folder / "model")
         compute.end()
