@@ -124,9 +124,7 @@ class Sheet:
                 items = value if isinstance(value, list) else default or []
                 names = [item.get("name") if isinstance(item, dict) else None for item in items]
                 if key not in names:
-                    given = ", ".join(name for name in names if name) or "none"
-                    problem = f"{dotted(path)} has no {key!r} (it is {given}); give {dotted(path)}=...,{key} too"
-                    self.problems.append(f"command line: {item}: {problem}")
+                    self.problems.append(f"command line: {item}: {_absent(member, key, names, dotted(path))}")
                     return
                 lists[path] = items
                 path, annotation, value, default = (*path, names.index(key)), member, items[names.index(key)], None
@@ -236,6 +234,15 @@ def _below(annotation: Any, key: str | int, data: object) -> Any:
 
 def _is_settings(annotation: Any) -> bool:
     return choice_of(annotation) is not None or settings_kind(annotation, None) is not None
+
+
+def _absent(member: Any, key: str, names: Sequence[str | None], path: str) -> str:
+    """Say why a list of family members has none of this name."""
+    choice = choice_of(member)
+    if choice and key not in choice.family:
+        return f"{path}: unknown {choice.family.noun} {key!r}{nearest(key, choice.family)}"
+    given = ",".join(name for name in names if name)
+    return f"{path} has no {key!r}; give {path}={given}{',' if given else ''}{key} too"
 
 
 def _unknown(annotation: Any, value: object, data: dict[str, Any], path: KeyPath, key: str) -> str:

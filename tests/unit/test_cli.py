@@ -118,7 +118,7 @@ def test_list_shows_name_line_and_file_relative_to_where_one_stands(ptft, monkey
     root = Path(cli.__file__).parents[1]
     monkeypatch.chdir(root)
     row = next(line for line in ptft("list", "objectives")[1].splitlines() if "masked_lm" in line)
-    assert row.startswith("  masked_lm      Predict masked tokens")
+    assert row.startswith("  masked_lm       Predict masked tokens")
     assert row.endswith("  ptft/objectives/masked_lm.py")
     monkeypatch.chdir(root / "ptft" / "steps")
     assert str(root / "ptft" / "objectives" / "masked_lm.py") in ptft("list", "objectives")[1]

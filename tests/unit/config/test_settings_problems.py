@@ -37,7 +37,7 @@ def recipe(tmp_path, monkeypatch):
         ("optimizer.name=adamv", "command line: optimizer.name=adamv: unknown optimizer 'adamv'; did you mean 'adamw'? Known: adamw, muon"),
         ("named.a.lr=1", "command line: named.a.lr=1: named.a has no name yet; give named.a=NAME too, one of adamw, muon"),
         ("words=a", "command line: words=a: must be a mapping of names to lists of texts, got 'a'"),
-        ("parts.0=adamw", "command line: parts.0=adamw: parts is a list of any of adamw, muon and has no keys of its own; give parts=..."),
+        ("parts.0=adamw", "command line: parts.0=adamw: parts: unknown optimizer '0'; known: adamw, muon"),
         ("optimizer.beta=1", "command line: optimizer.beta=1: unknown key; did you mean 'betas'? Known: betas, lr, name, w.*"),
         ("optimizer.lr=-1", "command line: optimizer.lr=-1: must be greater than 0, got -1.0"),
         ("optimizer=adamv", "command line: optimizer=adamv: unknown optimizer 'adamv'; did you mean 'adamw'? Known: adamw, muon"),

@@ -12,7 +12,8 @@ from ptft.objectives import pairs as pairs_module
 from ptft.objectives.pairs import PairSampler, Sentences, document_chunks, document_pairs, sentence_pairs
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bert_reference_instances.json.gz"
-RULES = [document_pairs, sentence_pairs, document_chunks]
+FILLING = [document_pairs, document_chunks]
+RULES = [*FILLING, sentence_pairs]
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_a_row_is_the_same_whatever_slice_it_is_in(corpus, sampler, rule):
             assert np.array_equal(part.pair_labels, whole.pair_labels[here])
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", FILLING)
 def test_width_is_a_multiple_of_eight_and_at_most_the_length(corpus, sampler, rule):
     assert sampler(rule, corpus, length=60).rows(0, 0, 0, 64).ids.shape[1] == 60
     made = sampler(rule, corpus, length=64)
@@ -262,7 +263,7 @@ def sentences_seen(store, plan):
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", FILLING)
 def test_an_epoch_of_one_block_shows_nearly_every_sentence(large, sampler, rule, epoch):
     made = sampler(rule, large, length=128)
     assert made.blocks_per_epoch == 1
@@ -276,7 +277,7 @@ def test_a_tiny_corpus_shows_nearly_every_sentence_too(small, sampler, rule):
         assert sentences_seen(small, made._plan(epoch, 0)).mean() > 0.95
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", FILLING)
 @pytest.mark.parametrize(("rows_per_block", "rows_per_step", "is_divided"), [(16_384, 32, False), (4096, 256, True)])
 def test_few_rows_are_left_over_or_made_twice(
     large, sampler, monkeypatch, rule, rows_per_block, rows_per_step, is_divided

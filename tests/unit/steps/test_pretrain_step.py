@@ -9,7 +9,9 @@ from transformers import AutoConfig, AutoTokenizer
 from ptft.config import load
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.building import open_model
+from ptft.objectives.masked_lm import MaskedLM
 from ptft.run import execute, perform
+from ptft.steps import pretrain as pretrain_module
 from ptft.steps.pretrain import Pretrain
 
 MLM = {"mlm.loss", "mlm.perplexity", "mlm.accuracy", "mlm.baseline"}
@@ -324,3 +326,43 @@ def test_new_weights_are_named(pretrain, tmp_path):
     (said,) = [sentence for sentence in display.sentences if sentence.startswith("drawn anew")]
     names = "bert.pooler.dense.bias, bert.pooler.dense.weight, cls.seq_relationship.bias, cls.seq_relationship.weight"
     assert said.endswith(f"lacks them: {names}")
+
+
+@pytest.mark.parametrize(("settings", "same"), [({}, False), ({"static": True, "duplicates": 2}, True)])
+def test_static_examples_come_again_after_their_duplicates(settings, same, pretrain, monkeypatch):
+    found = {}
+    real = pretrain_module.fit
+
+    def spy(wrapped, weights, source, *arguments, **named):
+        epoch = source.steps_per_epoch
+        found.update({turn: source.batch(turn * epoch, 0, 4).tensors["input_ids"].tolist() for turn in range(4)})
+        return real(wrapped, weights, source, *arguments, **named)
+
+    monkeypatch.setattr(pretrain_module, "fit", spy)
+    pretrain(budget="1steps", **settings)
+    assert (found[0] == found[2], found[1] == found[3]) == (same, same)
+    assert found[0] != found[1]
+
+
+def test_duplicates_without_static_are_refused(pretrain):
+    with pytest.raises(RecipeError, match=r"^duplicates: 3 versions are made with static=true only"):
+        pretrain(duplicates=3)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+@pytest.mark.parametrize("policy", ["whole_word", "span"])
+def test_masking_by_words_works_with_every_kind_of_tokenizer(kind, policy, pretrain):
+    objective = [{"name": "masked_lm", "policy": policy}, {"name": "next_sentence"}]
+    result = pretrain(tokenizer_kind=kind, objective=objective, budget="2steps")
+    assert result["mlm.loss"] > 0
+
+
+def test_the_mask_ratio_moves_and_evaluation_keeps_its_own(pretrain, monkeypatch):
+    asked = []
+    real = MaskedLM.ratio
+    monkeypatch.setattr(MaskedLM, "ratio", lambda self, progress: asked.append(progress) or real(self, progress))
+    objective = [{"name": "masked_lm", "mask_ratio": 0.4, "final_mask_ratio": 0.2}]
+    pretrain(objective=objective, budget="4steps")
+    assert {0.0, 0.25, 0.5, 0.75, None} <= set(asked)
+    moving = MaskedLM(mask_ratio=0.4, final_mask_ratio=0.2)
+    assert [round(moving.ratio(share), 3) for share in (0.0, 0.5, 1.0, None)] == [0.4, 0.3, 0.2, 0.15]
