@@ -74,6 +74,13 @@ def new_config(
     return _shaped(preset, positions, dropout, shape, vocab_size=len(tokenizer), **special_ids(tokenizer))
 
 
+def set_dropout(config: PretrainedConfig, dropout: float) -> None:
+    """Give every dropout that a configuration has this rate."""
+    for name in _DROPOUTS:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, dropout)
+
+
 def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> None:
     """Try a shape without making weights.
 

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError
-from ptft.models.building import CLASSIFIER_HEADS, checkpoint_folder, new_model, open_model, read_config, save_model
+from ptft.models.building import (
+    CLASSIFIER_HEADS,
+    checkpoint_folder,
+    new_model,
+    open_model,
+    read_config,
+    save_model,
+    set_dropout,
+)
 
 Pooling = Literal["cls", "mean", "max", "last"]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -91,7 +99,13 @@ def pool(
 
 
 def new_classifier(
-    model: str | PretrainedConfig, labels: Sequence[str], pooling: Pooling, seed: int, *, embedding_std: float = 0.0
+    model: str | PretrainedConfig,
+    labels: Sequence[str],
+    pooling: Pooling,
+    seed: int,
+    *,
+    embedding_std: float = 0.0,
+    dropout: float | None = None,
 ) -> tuple[Classifier, list[str]]:
     """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
 
@@ -101,6 +115,7 @@ def new_classifier(
         pooling: See :func:`pool`; the stock class is used where it has it.
         seed: Draws all new weights.
         embedding_std: Of a new model's word embeddings; 0 takes the architecture's.
+        dropout: While it is trained; None takes the configuration's.
 
     Returns:
         The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
@@ -109,6 +124,8 @@ def new_classifier(
         CheckpointError: The checkpoint cannot be opened.
     """
     config = model if isinstance(model, PretrainedConfig) else read_config(model)
+    if dropout is not None:
+        set_dropout(config, dropout)
     stock = pooling in stock_poolings(config)
     if stock:
         config.id2label = dict(enumerate(labels))
@@ -121,8 +138,8 @@ def new_classifier(
         body = new_model(config, kind, seed, embedding_std=embedding_std)
     else:
         body, missing = open_model(model, kind, seed, config)
-    dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
-    return _classifier(body, stock, pooling, labels, dropout), [
+    head_dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
+    return _classifier(body, stock, pooling, labels, head_dropout), [
         n for n in missing if not n.startswith(CLASSIFIER_HEADS)
     ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -78,6 +78,8 @@ class FinetuneSettings(TrainingStep):
     """New special tokens, such as marks of a speaker."""
     embedding_std: float = Field(0.0, ge=0)
     """Standard deviation of word embeddings from scratch; 0 takes the architecture's."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["model"] = "model"
+    """Dropout while fine-tuning; model takes that of the checkpoint, which may be 0 if it was pretrained without."""
     data: str
     """Labelled examples: a table, a folder with train/valid/test, a task's name or a `datasets` name."""
     valid: str = ""
@@ -180,8 +182,9 @@ class FinetuneSettings(TrainingStep):
         weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
         source = self.model if self.init == "pretrained" else config
         classifier, missing = new_classifier(
-            source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std
-        )
+            source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std,
+            dropout=None if self.dropout == "model" else self.dropout,
+        )  # fmt: skip
         grow_embeddings(classifier.model, len(tokenizer))
         return classifier, missing
 

@@ -14,6 +14,7 @@ from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Sampler, Vocabulary
 
+
 @dataclass
 class Case:
     """An objective with what it needs, small."""
