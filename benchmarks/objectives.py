@@ -35,7 +35,7 @@ from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
 from ptft.tokenization.words import starting_ids, word_starts
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "bert_reference_instances.json.gz"
-KINDS = ("wordpiece",)
+KINDS = ("wordpiece", "bpe", "unigram")
 MASK_RATIO = 0.15
 
 
@@ -121,7 +121,7 @@ def shares(table: Table, work: Path, quick: bool) -> None:
     for kind in KINDS:
         tokenizer = train_tokenizer(
             (line for text in texts for line in text),
-            TokenizerSettings(kind=kind, vocab_size=400, **({} if kind == "wordpiece" else {"mask": True})),
+            TokenizerSettings(kind=kind, vocab_size=400, specials="encoder"),
             model_max_length=128,
         )
         vocabulary = Vocabulary.of(tokenizer)

@@ -257,7 +257,7 @@ class Pretrain(TrainingStep):
         choose_attention(model, compute.device.type, compute.precision, self.length)
         module = PretrainingModule(model, self.objective)
         module.to(compute.device)
-        centered = [model.get_input_embeddings().weight] if self.center_embeddings else []
+        centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
         sample = train.batch(0, 0, self.rows_per_step)
