@@ -45,10 +45,7 @@ def test_what_the_recipe_says_about_a_member_stays(tmp_path):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        (
-            "objective.causal_lm.weight=2",
-            "objective has no 'causal_lm' (it is masked_lm); give objective=...,causal_lm",
-        ),
+        ("objective.causal_lm.weight=2", "objective has no 'causal_lm'; give objective=masked_lm,causal_lm too"),
         ("objective.maskedlm.weight=2", "objective: unknown objective 'maskedlm'; did you mean 'masked_lm'?"),
         ("objective.masked_lm.mask_rato=0.3", "unknown key; did you mean 'mask_ratio'?"),
         ("objective.masked_lm.mask_ratio=3", "objective.0.mask_ratio: must be less than 1, got 3.0"),
