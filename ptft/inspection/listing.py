@@ -55,6 +55,7 @@ def _corpora() -> list[Row]:
 FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "steps": lambda: members("steps"),
     "objectives": lambda: members("objectives"),
+    "policies": lambda: members("objectives/policies"),
     "presets": _presets,
     "schedules": _schedules,
     "tasks": _tasks,
