@@ -81,8 +81,8 @@ def set_dropout(config: PretrainedConfig, dropout: float) -> None:
             setattr(config, name, dropout)
 
 
-def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> None:
-    """Try a shape without making weights.
+def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> PretrainedConfig:
+    """Try a shape without making weights; gives its configuration for some tokenizer.
 
     Raises:
         RecipeError: As :func:`new_config`, or the architecture has no position embeddings to initialise.
@@ -97,6 +97,7 @@ def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: Positio
         raise RecipeError(
             f"position_init: {preset.name} computes its positions and has no embeddings of them; leave it out"
         )
+    return config
 
 
 def _shaped(

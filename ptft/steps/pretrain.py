@@ -173,13 +173,20 @@ class Pretrain(TrainingStep):
                 f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
                 "give another objective or preset"
             )
-        check_shape(preset, self.shape, self.position_init)
+        self._check_tied(check_shape(preset, self.shape, self.position_init))
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
         if self.tokenizer:
             self._add_tokens(self._check_specials())
         else:
             self._new_tokenizer().check()
+
+    def _check_tied(self, config: PretrainedConfig) -> None:
+        if self.center_embeddings and not getattr(config, "tie_word_embeddings", True):
+            raise RecipeError(
+                f"center_embeddings: the word embeddings of this {config.model_type} are not tied to its output, so "
+                "moving them would change what it says; leave it out"
+            )
 
     def _check_model(self) -> None:
         config, objective = read_config(self.model), self.objective[0]
@@ -189,6 +196,7 @@ class Pretrain(TrainingStep):
                 f"model: {self.model!r} is {_A[kind]} ({config.model_type}), but {objective.name} trains "
                 f"{_A[objective.kind]}; give another objective or model"
             )
+        self._check_tied(config)
         check_length(self.length, max_positions(config))
         if self.shape:
             raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")

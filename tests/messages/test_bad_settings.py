@@ -24,6 +24,10 @@ SETTINGS = [
         r"objective=mml: unknown objective 'mml'; did you mean 'masked_lm'\? Known: causal_lm",
     ),
     (f"{PRETRAIN} objective=causal_lm,masked_lm", r"objective: causal_lm and masked_lm cannot be trained together"),
+    (
+        f"{NO_PRESET} preset=llama-tiny objective=causal_lm center_embeddings=true",
+        r"center_embeddings: the word embeddings of this llama are not tied to its output",
+    ),
     (f"{PRETRAIN} objective=masked_lm,masked_lm", r"objective: name at least one, each once, got \['masked_lm', 'mas"),
     (f"{NO_PRESET} preset=bert-tny", r"unknown preset 'bert-tny'; did you mean 'bert-tiny'\? Known: bert-base, "),
     (f"{NO_PRESET} preset=gpt2-tiny objective=masked_lm", r"'gpt2-tiny' is a decoder, but masked_lm trains an encoder"),

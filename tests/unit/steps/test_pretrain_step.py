@@ -366,3 +366,10 @@ def test_the_mask_ratio_moves_and_evaluation_keeps_its_own(pretrain, monkeypatch
     assert {0.0, 0.25, 0.5, 0.75, None} <= set(asked)
     moving = MaskedLM(mask_ratio=0.4, final_mask_ratio=0.2)
     assert [round(moving.ratio(share), 3) for share in (0.0, 0.5, 1.0, None)] == [0.4, 0.3, 0.2, 0.15]
+
+
+@pytest.mark.parametrize("is_centered", [False, True])
+def test_centered_embeddings_have_mean_zero(is_centered, pretrain, tmp_path):
+    pretrain(center_embeddings=is_centered)
+    rows = weights(tmp_path / "run")["bert.embeddings.word_embeddings.weight"]
+    assert (rows.mean(0).abs().max() < 1e-6) == is_centered
