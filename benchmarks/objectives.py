@@ -16,23 +16,24 @@ from typing import Any
 import numpy as np
 from measure import Table, arguments
 from numpy.typing import NDArray
-from transformers import BertConfig, PreTrainedTokenizerBase
+from transformers import BertConfig
 
 from ptft import rng
 from ptft.compute import Compute
 from ptft.corpus.embedded import documents
-from ptft.corpus.store import Encoded, TokenStore, compile_store
+from ptft.corpus.sources import CorpusSettings
+from ptft.corpus.store import TokenStore
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
 from ptft.models.prediction import Forward
 from ptft.objectives.masked_lm import MaskedLM
-from ptft.objectives.masking import Masked, mask_by_reference, mask_tokens
+from ptft.objectives.masking import Masked, mask_by_reference, mask_tokens, may_be_predicted
 from ptft.objectives.pairs import Generator, Sentences, document_pairs
 from ptft.objectives.policies import POLICIES
 from ptft.objectives.policies.policy import Candidates, MaskingPolicy
 from ptft.objectives.rows import Rows, Vocabulary
-from ptft.tokenization import TokenizerSettings, tokenizer_hash, train_tokenizer
-from ptft.tokenization.words import starting_ids, word_starts
+from ptft.steps.compiled import How, compiled
+from ptft.tokenization import TokenizerSettings, train_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "bert_reference_instances.json.gz"
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -106,7 +107,7 @@ def _store(texts: list[list[list[str]]]) -> TokenStore:
     document_ends = np.cumsum([len(document) for document in lengths])
     document_tokens = np.cumsum([sum(document) for document in lengths])
     tokens = np.zeros(int(document_tokens[-1]), np.uint16)
-    return TokenStore(tokens, ends, document_ends, document_tokens, info=None)  # type: ignore[arg-type]
+    return TokenStore(tokens, ends, document_ends, document_tokens, info=None)
 
 
 # shares
@@ -125,7 +126,8 @@ def shares(table: Table, work: Path, quick: bool) -> None:
             model_max_length=128,
         )
         vocabulary = Vocabulary.of(tokenizer)
-        store = _compiled(texts, tokenizer, work / "stores")
+        how = How(is_causal=False, joiner="space", seed=0, cache=str(work), needs_words=True)
+        store, _ = compiled(CorpusSettings(path="embedded"), "train", tokenizer, how)
         rows = list(_rows(store, vocabulary, wanted_tokens))
         tokens = sum(int(part.lengths.sum()) for part in rows)
         for name, selection in itertools.product(POLICIES, ("exact", "bernoulli")):
@@ -135,18 +137,6 @@ def shares(table: Table, work: Path, quick: bool) -> None:
     table.details["deviations"] = deviations
     table.add("policy_tokens", tokens, at_least=wanted_tokens)
     table.add("policy_max_sigma", max(map(abs, deviations.values())), at_most=3)
-
-
-def _compiled(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, cache: Path) -> TokenStore:
-    backend = tokenizer.backend_tokenizer
-    knows = starting_ids(tokenizer) is not None
-
-    def encode(lines: list[str]) -> Encoded:
-        encodings = backend.encode_batch(lines, add_special_tokens=False)
-        starts = [] if knows else [word_starts(e, line) for e, line in zip(encodings, lines, strict=True)]
-        return Encoded([encoding.ids for encoding in encodings], starts)
-
-    return compile_store(texts, encode, cache, tokenizer_hash(tokenizer), vocab_size=len(tokenizer), end_token=None)
 
 
 def _rows(store: TokenStore, vocabulary: Vocabulary, wanted_tokens: int) -> Iterator[Rows]:
@@ -169,7 +159,7 @@ def _deviations(rows: list[Rows], vocabulary: Vocabulary, policy: MaskingPolicy,
     together = 0.0  # the sum of squared sizes of what shares its fate
     for part in rows:
         settings = {"mask_ratio": MASK_RATIO, "selection": selection}
-        masked = mask_tokens(part, vocabulary, policy, **settings)  # type: ignore[arg-type]
+        masked = mask_tokens(part, vocabulary, policy, **settings)
         predicted += len(masked.labels)
         mean, spread = _surplus(part, masked, vocabulary, policy.name, selection, draw)
         surplus, variance = surplus + mean, variance + spread
@@ -191,7 +181,7 @@ def _surplus(
 
     The number is known but for whole words, for which the published rule is carried out again with other draws.
     """
-    open_tokens = part.present() & (~vocabulary.special[part.ids] | (part.ids == vocabulary.unknown))
+    open_tokens = may_be_predicted(part.ids, part.present(), vocabulary)
     width = part.ids.shape[1]
     found = np.bincount(masked.positions // width, minlength=len(part.ids))
     available = open_tokens.sum(1)
@@ -206,7 +196,7 @@ def _surplus(
             wanted_here = max(1, round(int(part.lengths[row]) * MASK_RATIO))
         else:
             wanted_here = sum(draw.random() < MASK_RATIO for _ in range(int(available[row])))
-        starts = part.starts[row][open_tokens[row]]  # type: ignore[index]
+        starts = part.starts[row][open_tokens[row]]
         sizes = np.diff(np.append(np.flatnonzero(np.append(True, starts[1:])), len(starts))).tolist()
         draw.shuffle(sizes)
         total = 0
@@ -223,7 +213,7 @@ def _together(part: Rows, masked: Masked, vocabulary: Vocabulary, policy: Maskin
         return float(len(masked.labels))
     tokens = np.zeros(part.ids.shape, bool)
     tokens.ravel()[masked.positions] = True
-    open_tokens = part.present() & (~vocabulary.special[part.ids] | (part.ids == vocabulary.unknown))
+    open_tokens = may_be_predicted(part.ids, part.present(), vocabulary)
     starts = part.starts if part.starts is not None else open_tokens
     chosen = policy.choose(Candidates(open_tokens, starts, tokens.sum(1), part.draw_keys, part.epoch_keys))
     assert np.array_equal(chosen.tokens, tokens) and chosen.draw_at is not None
@@ -285,7 +275,7 @@ def speed(table: Table, quick: bool) -> None:
     def step() -> None:
         with compute.autocast():
             loss = objective.loss_sum(Forward(model, batch), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     step_seconds = 256 / micro * _seconds(step, 1 if quick else 3)
     table.details["seconds"] = {**seconds, "step": step_seconds}

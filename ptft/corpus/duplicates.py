@@ -44,9 +44,9 @@ class NearDuplicates:
 
     A document's signature is, for each of 128 random orders of all shingles, the hash that comes first in it: two
     documents agree in a place with a chance equal to the Jaccard similarity of their shingles. Bands of the signature
-    are looked up among those of all documents kept so far, and who shares one is compared in all 128 places. A kept
-    document costs about 2 kB. The signatures are datasketch's; its index of them takes 5 kB a document and returns what
-    shares a band without comparing the rest, so the table of bands is our own.
+    are looked up among those of all documents kept so far, and who shares one is compared in all 128 places.
+    The signatures are datasketch's; its index of them returns what shares a band without comparing the rest, so the
+    table of bands is our own.
 
     Args:
         similarity: From which estimated Jaccard similarity on (0 to 1) documents count as duplicates.

@@ -18,8 +18,7 @@ def summed_linear_cross_entropy(
     The gradients are made beside the loss, rows by rows, and only once: there is no second derivative. Under autocast
     products are of its type, everything else fp32, as in the plain way.
 
-    torch's own ``linear_cross_entropy`` (2.13) sums in bf16 where the inputs are bf16, and its chunked form is slower
-    than the plain way on a CPU.
+    Differs: torch's own ``linear_cross_entropy`` (2.13) sums in bf16 where its inputs are bf16.
     """
     total: Tensor = _SummedLinearCrossEntropy.apply(hidden, weight, labels)  # type: ignore[no-untyped-call]
     return total

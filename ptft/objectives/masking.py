@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from ptft import rng
+from ptft.objectives.pairs import Generator
 from ptft.objectives.policies.policy import Candidates, MaskingPolicy, words_of
 from ptft.objectives.policies.whole_word import fit_words
 from ptft.objectives.rows import Rows, Vocabulary
@@ -59,7 +60,7 @@ def mask_tokens(
     Paper: Devlin et al. 2019, section 3.1, and the published data creation code, whose number of predictions this
     follows (Python's rounding to even included). Differs: a random token is never a special one.
     """
-    open_to_choice = _open(rows.ids, rows.present(), vocabulary)
+    open_to_choice = may_be_predicted(rows.ids, rows.present(), vocabulary)
     if policy.needs_words and rows.starts is None:
         raise RuntimeError(f"the masking policy {policy.name} was given rows that do not say where words begin")
     starts = open_to_choice if rows.starts is None else rows.starts
@@ -85,21 +86,16 @@ def mask_tokens(
     return Masked(masked, row * rows.ids.shape[1] + column, labels)
 
 
-def _open(
+def may_be_predicted(
     ids: Int[ndarray, "rows seq"], present: Bool[ndarray, "rows seq"], vocabulary: Vocabulary
 ) -> Bool[ndarray, "rows seq"]:
+    """True at tokens that may be chosen: no padding and no special token but the unknown one."""
     is_open: Bool[ndarray, "rows seq"] = present & (~vocabulary.special[ids] | (ids == vocabulary.unknown))
     return is_open
 
 
-class Generator(Protocol):
-    """The draws of the published rule, as ``random.Random`` has them."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-
-    def randint(self, low: int, high: int, /) -> int:
-        """An integer in [low, high]."""
+class ShufflingGenerator(Generator, Protocol):
+    """Also shuffles, as ``random.Random`` does."""
 
     def shuffle(self, items: list[int], /) -> None:
         """Shuffle in place."""
@@ -109,7 +105,7 @@ def mask_by_reference(
     ids: Sequence[int],
     starts: Sequence[bool],
     vocabulary: Vocabulary,
-    generator: Generator,
+    generator: ShufflingGenerator,
     *,
     whole_word: bool,
     mask_ratio: float = 0.15,
@@ -132,7 +128,7 @@ def mask_by_reference(
     Paper: Devlin et al. 2019, the published data creation code with and without whole-word masking.
     """
     row = np.array([ids])
-    open_to_choice = _open(row, np.ones_like(row, bool), vocabulary)
+    open_to_choice = may_be_predicted(row, np.ones_like(row, bool), vocabulary)
     begins = np.array([starts]) if whole_word else open_to_choice
     none = np.zeros(1, np.int64)
     words = words_of(Candidates(open_to_choice, begins, none, none, (0, 0)))

@@ -297,9 +297,8 @@ class PairSampler(Sampler):
         ids[:, 0] = vocabulary.cls
         ids[(column == a_stop) | ((column == b_stop) & (b_length[:, None] > 0))] = vocabulary.sep
         segments = (column > a_stop) & (column < lengths[:, None])
-        starts = self._store.starts(np.where(inside, source, 0))
-        if starts is None and vocabulary.starts is not None:
-            starts = vocabulary.starts[ids]
+        by_id = vocabulary.starts
+        starts = self._store.starts(np.where(inside, source, 0)) if by_id is None else by_id[ids]
         return Rows(
             ids=ids,
             lengths=lengths,
