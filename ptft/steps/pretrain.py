@@ -1,71 +1,47 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.compute import Compute, limit_threads
-from ptft.config import Choice, plain
-from ptft.corpus.files import file_format
-from ptft.corpus.sources import CorpusSettings, beginning, describe, title
-from ptft.errors import CheckpointError, DataError, RecipeError
+from ptft.config import plain
+from ptft.corpus.sources import describe, title
+from ptft.errors import DataError
 from ptft.models.attention import choose_attention
 from ptft.models.building import (
-    Head,
-    PositionInit,
-    check_length,
-    check_shape,
     grow_embeddings,
     grown_size,
     growth_note,
-    max_positions,
     new_config,
     new_model,
     open_model,
     read_config,
     save_model,
 )
-from ptft.models.classifier import is_classifier, is_decoder_config
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
-from ptft.objectives import OBJECTIVES
-from ptft.objectives.masked_lm import MaskedLM
-from ptft.objectives.objective import Objective
 from ptft.steps.cleaning_report import show_cleaning
 from ptft.steps.compiled import How
-from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.folder import parent
+from ptft.steps.pretrain_settings import PretrainSettings
 from ptft.steps.pretraining_data import PretrainingData, RowSettings, TrainingData, held_out, training_data
 from ptft.steps.step import Place, Result
-from ptft.steps.training_step import TrainingStep
 from ptft.steps.vocabulary import own_tokenizer
-from ptft.tokenization import (
-    Kind,
-    Normalization,
-    TokenizerSettings,
-    add_tokens,
-    check_pair,
-    check_vocabulary,
-    load_tokenizer,
-    tokenizer_folder,
-    tokenizer_hash,
-)
+from ptft.tokenization import load_tokenizer, tokenizer_folder, tokenizer_hash
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Plan, Totals, fit
 from ptft.training.work import PretrainingModule
 
-_A = {"encoder": "an encoder", "decoder": "a decoder"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Pretrain(TrainingStep):
+class Pretrain(PretrainSettings):
     """Pretrain a model on text: masked LM with or without next-sentence prediction, or causal LM.
 
     ``center_embeddings``: Adam gives the rows of rare tokens steps as large as those of frequent ones, so the rows of
@@ -75,177 +51,6 @@ class Pretrain(TrainingStep):
     """
 
     name: ClassVar[str] = "pretrain"
-    corpus: CorpusSettings = CorpusSettings()
-    """The text."""
-    valid: str = ""
-    """Held-out text: a file or folder; empty takes the corpus's own, or holds out some of its documents."""
-    objective: tuple[Annotated[Objective, Choice(OBJECTIVES)], ...] = (MaskedLM(),)
-    """What is learned (see ``ptft list objectives``): one or several, such as masked_lm,next_sentence."""
-    model: str = ""
-    """A checkpoint folder or Hub name to go on from, or to take the shape of (init=scratch)."""
-    init: Literal["pretrained", "scratch"] = "pretrained"
-    """Whether to take over the weights of ``model``."""
-    preset: str = ""
-    """The shape of a new model (see ``ptft list presets``)."""
-    shape: dict[str, int | float | str] = {}
-    """Attributes of the architecture's configuration that replace the preset's, such as num_hidden_layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Of a new model."""
-    embedding_std: float = Field(0.0, ge=0)
-    """Standard deviation of a new model's word embeddings; 0 takes the architecture's."""
-    position_init: PositionInit = "normal"
-    """How a new model's learned position embeddings start: at random, or as sinusoids (Vaswani et al. 2017)."""
-    center_embeddings: bool = False
-    """Keep the mean of the word embeddings at zero, after every step; see the docstring of the class."""
-    tokenizer: str = ""
-    """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the corpus."""
-    vocab_size: int = Field(8192, ge=64)
-    """Tokens of a tokenizer trained here."""
-    tokenizer_kind: Literal["auto", "wordpiece", "bpe", "unigram"] = "auto"
-    """Kind of a tokenizer trained here (see ``ptft tokenizer``): auto is wordpiece for encoders, bpe for decoders."""
-    lowercase: bool = True
-    """Lower-case text in a WordPiece or Unigram tokenizer trained here."""
-    normalize: Normalization = "none"
-    """Unicode form that a tokenizer trained here brings text into."""
-    prefix_space: bool = False
-    """Put a space before the first word in a byte-level BPE tokenizer trained here."""
-    added_tokens: tuple[str, ...] = ()
-    """New tokens behind the tokenizer's own, such as words of a domain; the model gets rows for them."""
-    added_special_tokens: tuple[str, ...] = ()
-    """New tokens that are never masked, such as marks of a speaker."""
-    length: int = Field(128, ge=8)
-    """Tokens of a row, special tokens included."""
-    joiner: Literal["space", "newline"] = "space"
-    """What stands between the sentences of a document for causal LM."""
-    static: bool = False
-    """Make examples once, as BERT's published data, not anew every epoch; see ``duplicates``."""
-    duplicates: int = Field(10, ge=1)
-    """With ``static``: versions of the corpus with pairs and masks of their own, seen in turn."""
-    evaluate_every_steps: int = Field(0, ge=0)
-    """How often to evaluate on the held-out text; 0 only at the end."""
-    evaluation_rows: int = Field(2048, ge=1)
-    """At most so many held-out rows."""
-
-    def check(self) -> None:
-        """Refuse what cannot work before anything is written."""
-        self.check_training()
-        self._check_objectives()
-        if bool(self.preset) == bool(self.model):
-            got = f"preset={self.preset} and model={self.model}" if self.preset else "neither"
-            raise RecipeError(
-                f"preset or model: give one of preset=NAME, for a new model, and model=DIR, to go on from; got {got}"
-            )
-        if self.preset:
-            self._check_preset()
-        else:
-            self._check_model()
-        if (self.tokenizer or self.model) and (self.tokenizer_kind, self.normalize) != ("auto", "none"):
-            raise RecipeError(
-                "tokenizer_kind and normalize: are for a tokenizer trained here, but there is one; leave them out"
-            )
-        evaluation_texts(self.corpus, self.seed)
-        start = beginning(self.corpus, self.seed)
-        for objective in self.objective:
-            objective.check_corpus(start, self.length)
-        if self.valid:
-            beginning(self._valid_corpus(), self.seed)
-
-    def _check_objectives(self) -> None:
-        kinds = {objective.kind for objective in self.objective}
-        names = [objective.name for objective in self.objective]
-        if not names or len(set(names)) < len(names):
-            raise RecipeError(f"objective: name at least one, each once, got {names}")
-        if len(kinds) > 1:
-            raise RecipeError(
-                f"objective: {' and '.join(names)} cannot be trained together; they need different models"
-            )
-        for objective in self.objective:
-            objective.check()
-        if self.duplicates != Pretrain.model_fields["duplicates"].default and not self.static:
-            raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
-        if sum(objective.makes_pairs for objective in self.objective) > 1:
-            raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
-
-    def _check_preset(self) -> None:
-        preset, objective = PRESETS[self.preset], self.objective[0]
-        if preset.kind != objective.kind:
-            raise RecipeError(
-                f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
-                "give another objective or preset"
-            )
-        self._check_tied(check_shape(preset, self.shape, self.position_init))
-        longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
-        check_length(self.length, int(longest))
-        if self.tokenizer:
-            self._add_tokens(self._check_specials())
-        else:
-            self._new_tokenizer().check()
-
-    def _check_tied(self, config: PretrainedConfig) -> None:
-        if self.center_embeddings and not getattr(config, "tie_word_embeddings", True):
-            raise RecipeError(
-                f"center_embeddings: the word embeddings of this {config.model_type} are not tied to its output, so "
-                "moving them would change what it says; leave it out"
-            )
-
-    def _check_model(self) -> None:
-        config, objective = read_config(self.model), self.objective[0]
-        kind = "decoder" if is_decoder_config(config) else "encoder"
-        if kind != objective.kind:
-            raise RecipeError(
-                f"model: {self.model!r} is {_A[kind]} ({config.model_type}), but {objective.name} trains "
-                f"{_A[objective.kind]}; give another objective or model"
-            )
-        self._check_tied(config)
-        check_length(self.length, max_positions(config))
-        if self.shape:
-            raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
-        tokenizer = self._check_specials()
-        if self.init == "scratch":
-            self._add_tokens(tokenizer)
-            return
-        if not self.tokenizer:
-            check_pair(tokenizer, config)
-        if is_classifier(self.model, config):
-            raise RecipeError(
-                f"model: {self.model!r} is a fine-tuned classifier, which lost what {objective.name} trains; give the "
-                "checkpoint that it was fine-tuned from"
-            )
-        model, _ = open_model(self.model, self.head, 0, shapes_only=True)
-        for objective in self.objective:
-            objective.check_model(model)
-        if self.tokenizer:
-            check_vocabulary(tokenizer, load_tokenizer(tokenizer_folder(self.model)), self.model)
-        self._add_tokens(tokenizer)
-
-    def _add_tokens(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-        add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
-        return tokenizer
-
-    def _check_specials(self) -> PreTrainedTokenizerBase:
-        """Open the tokenizer that is given and refuse it if it lacks a special token that the rows need."""
-        name = self.tokenizer or self.model
-        tokenizer = load_tokenizer(tokenizer_folder(name))
-        needed = ("eos",) if self.objective[0].kind == "decoder" else ("cls", "sep", "pad", "mask")
-        lacking = [special for special in needed if getattr(tokenizer, f"{special}_token_id") is None]
-        if lacking:
-            raise CheckpointError(
-                f"the tokenizer of {name!r} has no {', '.join(lacking)} token, which {self.objective[0].name} needs; "
-                "give another tokenizer"
-            )
-        return tokenizer
-
-    def _valid_corpus(self) -> CorpusSettings:
-        """The held-out text, all of it."""
-        text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
-        return CorpusSettings(path=self.valid, text=text, valid_ratio=0, split_sentences=self.corpus.split_sentences)
-
-    @property
-    def head(self) -> Head:
-        """The stock class that the objectives need."""
-        if self.objective[0].kind == "decoder":
-            return "causal_lm"
-        return "pretraining" if any(objective.makes_pairs for objective in self.objective) else "masked_lm"
 
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
@@ -340,18 +145,6 @@ class Pretrain(TrainingStep):
             return load_tokenizer(tokenizer_folder(name))
         positions = PRESETS[self.preset].positions
         return own_tokenizer(place, self.corpus, self._new_tokenizer(), model_max_length=positions, seed=self.seed)
-
-    def _new_tokenizer(self) -> TokenizerSettings:
-        is_decoder = self.head == "causal_lm"
-        usual: Kind = "bpe" if is_decoder else "wordpiece"
-        return TokenizerSettings(
-            kind=usual if self.tokenizer_kind == "auto" else self.tokenizer_kind,
-            specials="decoder" if is_decoder else "encoder",
-            vocab_size=self.vocab_size,
-            lowercase=self.lowercase,
-            normalize=self.normalize,
-            prefix_space=self.prefix_space,
-        )
 
     def _model(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
