@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.actions.action import Action
 from ptft.compute import Compute, Precision
@@ -14,7 +14,7 @@ from ptft.corpus.sources import CorpusSettings, beginning, describe
 from ptft.display import Display
 from ptft.errors import RecipeError
 from ptft.models.building import Head, check_length, max_positions, open_trained, read_config
-from ptft.models.classifier import is_decoder_config
+from ptft.models.classifier import attends_both_ways, is_decoder_config
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
@@ -57,12 +57,17 @@ class Eval(Action):
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         check_pair(tokenizer, config)
         is_decoder = is_decoder_config(config)
-        objectives = self.objective or self._usual(config.architectures or [], is_decoder)
+        objectives = self.objective or self._usual(config, is_decoder)
         for objective in objectives:
             if (objective.kind == "decoder") != is_decoder:
                 raise RecipeError(
                     f"objective: {objective.name} measures {objective.kind}s, and {self.model!r} ({config.model_type}) "
                     "is none; leave objective out"
+                )
+            if is_decoder and objective.needs_mask_token and tokenizer.mask_token_id is None:
+                raise RecipeError(
+                    f"objective: {objective.name} hides tokens, and the tokenizer of {self.model!r} has no mask token; "
+                    "leave objective out"
                 )
         pairs = any(objective.makes_pairs for objective in objectives)
         head: Head = "causal_lm" if is_decoder else "pretraining" if pairs else "masked_lm"
@@ -94,10 +99,10 @@ class Eval(Action):
         return "\n".join(f"{name:<20} {value:.4f}" for name, value in figures.items())
 
     @staticmethod
-    def _usual(architectures: list[str], is_decoder: bool) -> tuple[Objective, ...]:
+    def _usual(config: PretrainedConfig, is_decoder: bool) -> tuple[Objective, ...]:
         if is_decoder:
-            return (OBJECTIVES["causal_lm"](),)
+            return (OBJECTIVES["hybrid" if attends_both_ways(config) else "causal_lm"](),)
         names = ["masked_lm"]
-        if any(name.endswith("ForPreTraining") for name in architectures):
+        if any(name.endswith("ForPreTraining") for name in config.architectures or []):
             names.append("next_sentence")
         return tuple(OBJECTIVES[name]() for name in names)

@@ -40,9 +40,15 @@ def is_decoder_config(config: PretrainedConfig) -> bool:
     return config.model_type in _DECODERS or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in names)
 
 
-def default_pooling(config: PretrainedConfig) -> Pooling:
-    """``last`` for decoders, ``mean`` for encoders, for which it is the better choice while they are small."""
-    return "last" if is_decoder_config(config) else "mean"
+def attends_both_ways(config: PretrainedConfig) -> bool:
+    """Whether a model was trained to look at what follows a token as well as at what lies before it."""
+    knows_it = getattr(config, "trained_bidirectional", False) or not getattr(config, "is_causal", True)
+    return knows_it or not is_decoder_config(config)
+
+
+def default_pooling(*, both_ways: bool) -> Pooling:
+    """``last`` where only the last token has seen the text, else ``mean``: the better choice for small models."""
+    return "mean" if both_ways else "last"
 
 
 def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
@@ -106,6 +112,7 @@ def new_classifier(
     *,
     embedding_std: float = 0.0,
     dropout: float | None = None,
+    both_ways: bool = True,
 ) -> tuple[Classifier, list[str]]:
     """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
 
@@ -116,6 +123,7 @@ def new_classifier(
         seed: Draws all new weights.
         embedding_std: Of a new model's word embeddings; 0 takes the architecture's.
         dropout: While it is trained; None takes the configuration's.
+        both_ways: Whether a decoder's attention goes both ways; encoders' always does.
 
     Returns:
         The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
@@ -126,6 +134,8 @@ def new_classifier(
     config = model if isinstance(model, PretrainedConfig) else read_config(model)
     if dropout is not None:
         set_dropout(config, dropout)
+    if is_decoder_config(config):
+        config.is_causal = not both_ways  # stock decoders heed it
     stock = pooling in stock_poolings(config)
     if stock:
         config.id2label = dict(enumerate(labels))

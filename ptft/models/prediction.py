@@ -49,6 +49,8 @@ class Forward:
         self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
         if getattr(model.config, "type_vocab_size", 0) < 2:
             self._inputs.pop("token_type_ids", None)  # the model cannot tell A from B
+        if "bidirectional" in batch:
+            self._inputs["attention_mask"] = _attention_by_row(batch["bidirectional"], batch["input_ids"])
         self._head = _VOCABULARY_HEADS.get(model.config.model_type)
         self._dense: Tensor | None = None
         body = model.base_model
@@ -70,12 +72,25 @@ class Forward:
         logits: Tensor = head(self.hidden.flatten(0, 1)[positions])
         return logits
 
-    def loss_sum_everywhere(self, labels: Int[Tensor, " tokens"]) -> Float[Tensor, ""]:
-        """The summed cross-entropy, in nats, of a label at every position of the flattened (batch, seq)."""
+    def loss_sum(self, positions: Int[Tensor, " targets"] | None, labels: Int[Tensor, " targets"]) -> Float[Tensor, ""]:
+        """The summed cross-entropy, in nats, of labels at ``positions`` of the flattened (batch, seq); None: at all."""
         head = self._head and self._head(self.model)
-        if not isinstance(head, nn.Linear) or head.bias is not None:
-            return summed_cross_entropy(self.token_logits(torch.arange(len(labels), device=labels.device)), labels)
-        return summed_linear_cross_entropy(self.hidden.flatten(0, 1), head.weight, labels)
+        if isinstance(head, nn.Linear) and head.bias is None:
+            hidden = self.hidden.flatten(0, 1)
+            return summed_linear_cross_entropy(hidden if positions is None else hidden[positions], head.weight, labels)
+        everywhere = torch.arange(len(labels), device=labels.device)
+        return summed_cross_entropy(self.token_logits(everywhere if positions is None else positions), labels)
+
+
+def _attention_by_row(
+    bidirectional: Int[Tensor, " batch"], ids: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch 1 seq seq"]:
+    """What is added to attention's scores so that a row's tokens see all of it (1) or what lies before them (0)."""
+    seq, device = ids.shape[1], ids.device
+    kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    after = torch.ones(seq, seq, dtype=torch.bool, device=device).triu(1)
+    hidden = after & (bidirectional == 0)[:, None, None, None]
+    return torch.zeros(hidden.shape, dtype=kind, device=device).masked_fill_(hidden, torch.finfo(kind).min)
 
 
 def has_sparse_head(model: PreTrainedModel) -> bool:

@@ -26,8 +26,9 @@ class WindowSampler(Sampler):
 
     blocks_per_epoch = 1
 
-    def __init__(self, store: TokenStore, length: int, rows_per_step: int, seed: int) -> None:
-        self._tokens = store.tokens
+    def __init__(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> None:
+        self._store = store
+        self._vocabulary = vocabulary
         self._length = length
         self._seed = seed
         self._windows = max(1, len(store.tokens) // length - 1)
@@ -45,12 +46,25 @@ class WindowSampler(Sampler):
             window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
         shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
         place = shift + window[:, None] * self._length + np.arange(self._length + 1)
+        ids = self._store.tokens[place].astype(np.int64)
+        by_id = self._vocabulary.starts
         return Rows(
-            ids=self._tokens[place].astype(np.int64),
+            ids=ids,
             lengths=np.full(len(index), self._length + 1),
             draw_keys=index,
             epoch_keys=(self._seed, epoch),
+            starts=self._store.starts(place) if by_id is None else by_id[ids],
         )
+
+
+def check_window(beginning: Beginning, length: int) -> None:
+    """Refuse a corpus that is too small for a row even if each of its bytes were a token.
+
+    Raises:
+        DataError: It is.
+    """
+    if beginning.is_all and beginning.text_bytes + beginning.sentences <= length:
+        raise _too_small(f"{beginning.text_bytes} bytes", length)
 
 
 def _too_small(have: str, length: int) -> DataError:
@@ -70,22 +84,21 @@ class CausalLM(Objective):
         self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
     ) -> WindowSampler:
         """Windows over the stream of documents."""
-        return WindowSampler(store, length, rows_per_step, seed)
+        return WindowSampler(store, vocabulary, length, rows_per_step, seed)
 
     def check_corpus(self, beginning: Beginning, length: int) -> None:
         """Refuse a corpus that is too small even if each of its bytes were a token."""
-        if beginning.is_all and beginning.text_bytes + beginning.sentences <= length:
-            raise _too_small(f"{beginning.text_bytes} bytes", length)
+        check_window(beginning, length)
 
     def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
         """The inputs are all tokens of a row but the last, the labels all but the first."""
         rows.targets["next_labels"] = rows.ids[:, 1:].ravel()
         rows.counts[self.name] = rows.ids[:, 1:].size
-        rows.ids, rows.lengths = rows.ids[:, :-1], rows.lengths - 1
+        rows.ids, rows.lengths, rows.starts = rows.ids[:, :-1], rows.lengths - 1, None
 
     def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Summed cross-entropy over all positions, in nats."""
-        return forward.loss_sum_everywhere(batch["next_labels"])
+        return forward.loss_sum(None, batch["next_labels"])
 
     def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
         """Loss and number of right predictions."""

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ptft.config import Settings
 from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.models.prediction import Forward
-from ptft.objectives.rows import Rows, Sampler, Vocabulary
+from ptft.objectives.rows import Batch, Rows, Sampler, Vocabulary
 
 
 class Objective(Settings, ABC):
@@ -27,6 +27,8 @@ class Objective(Settings, ABC):
     kind: ClassVar[Literal["encoder", "decoder"]]
     makes_pairs: ClassVar[bool] = False
     """Whether its sampler decides what a row is, so that objectives without one join in."""
+    needs_mask_token: ClassVar[bool] = False
+    """Whether it hides tokens, so that the tokenizer must have one to stand in their place."""
     weight: float = Field(1.0, gt=0)
     """Factor of this term in the total loss."""
 
@@ -49,12 +51,26 @@ class Objective(Settings, ABC):
             DataError: The corpus does not have what the objective needs.
         """
 
+    def check_architecture(self, config: PretrainedConfig) -> None:
+        """Refuse an architecture that cannot be trained so, whatever its weights.
+
+        Raises:
+            RecipeError: It cannot.
+        """
+
     def check_model(self, model: PreTrainedModel) -> None:
         """Refuse a model that lacks what the objective needs of it.
 
         Raises:
             CheckpointError: It does.
         """
+
+    def annotate(self, config: PretrainedConfig) -> None:
+        """Note in a model's configuration what later steps must know of its training."""
+
+    def num_predictions(self, batch: Batch) -> int:
+        """Positions of a batch at which the vocabulary head is computed."""
+        return batch.counts[self.name]
 
     @abstractmethod
     def sampler(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> Sampler:

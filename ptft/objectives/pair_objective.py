@@ -16,7 +16,7 @@ from ptft.errors import CheckpointError, DataError
 from ptft.models.prediction import Forward, summed_cross_entropy
 from ptft.objectives.objective import Objective
 from ptft.objectives.pairs import PairRule, PairSampler
-from ptft.objectives.rows import Rows, Vocabulary
+from ptft.objectives.rows import Batch, Rows, Vocabulary
 
 
 class PairObjective(Objective):
@@ -37,6 +37,10 @@ class PairObjective(Objective):
     @abstractmethod
     def rule(self) -> PairRule:
         """How a document becomes pairs."""
+
+    def num_predictions(self, batch: Batch) -> int:
+        """None: its head is that of pairs."""
+        return 0
 
     def sampler(
         self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int

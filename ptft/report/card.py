@@ -65,6 +65,7 @@ def write_card(model_folder: Path, run: Path) -> Path:
         f"# {_plain(folder.name)}",
         _what_it_is(config, architecture),
         _head_warning(read_object(head_files[0]), head_files[0].parent == model_folder) if head_files else "",
+        _hybrid_note() if config.get("trained_bidirectional") and use.pipeline == "text-generation" else "",
         _how_to_open(use, has_head=bool(head_files)),
         _section("Training data", ["", "value"], data),
         _section("Figures", ["figure", "value", "what it means"], final_table(folder.figures)),
@@ -110,6 +111,15 @@ def _head_warning(head: dict[str, Any], is_inside: bool) -> str:
         f"`head.safetensors` and `head.json` {'in' if is_inside else 'beside'} this folder. {known}"
         '`pipeline("text-classification")` would put a random head on the backbone and answer by chance. '
         "Use ptft instead:\n\n```bash\nptft predict model=RUN_FOLDER data=rows.csv out=labels.csv\n```"
+    )
+
+
+def _hybrid_note() -> str:
+    return (
+        "**It also learned to find hidden tokens, with attention both ways** (the hybrid objective). A hidden token is "
+        'predicted at the position before it, so `pipeline("fill-mask")` does not apply. As it is opened below, '
+        "attention is causal: it is prompted as any decoder. `ptft finetune` lets it look both ways; for stock classes "
+        "set `is_causal` to false in its configuration."
     )
 
 

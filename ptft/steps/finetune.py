@@ -32,6 +32,7 @@ from ptft.models.building import (
 from ptft.models.classifier import (
     Classifier,
     Pooling,
+    attends_both_ways,
     default_pooling,
     is_decoder_config,
     new_classifier,
@@ -95,7 +96,9 @@ class FinetuneSettings(TrainingStep):
     label: str = "label"
     """Column of the label."""
     pooling: Literal["auto", "cls", "mean", "max", "last"] = "auto"
-    """How a text becomes one vector: auto is mean for encoders and last for decoders."""
+    """How a text becomes one vector: auto is last where attention is causal, else mean."""
+    attention: Literal["auto", "causal", "bidirectional"] = "auto"
+    """What a decoder's tokens see: auto is bidirectional if it was pretrained with the hybrid objective."""
     length: int = Field(128, ge=4)
     """Longest input in tokens; longer texts are cut, and counted."""
     min_steps: int = Field(200, ge=0)
@@ -136,9 +139,10 @@ class FinetuneSettings(TrainingStep):
 
     def check_model(self) -> None:
         """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
+        if self.model:
+            self._pooling(read_config(self.model))
         if self.init == "scratch":
             return
-        self._pooling(read_config(self.model))
         open_model(self.model, "backbone", 0, shapes_only=True)
         if self.tokenizer:
             own = load_tokenizer(tokenizer_folder(self.model))
@@ -147,7 +151,14 @@ class FinetuneSettings(TrainingStep):
     def _pooling(self, config: PretrainedConfig) -> Pooling:
         if self.pooling == "cls" and is_decoder_config(config):
             raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
-        return default_pooling(config) if self.pooling == "auto" else self.pooling
+        return default_pooling(both_ways=self._both_ways(config)) if self.pooling == "auto" else self.pooling
+
+    def _both_ways(self, config: PretrainedConfig) -> bool:
+        if not is_decoder_config(config) and self.attention == "causal":
+            raise RecipeError(
+                f"attention: {config.model_type} is an encoder, whose attention always goes both ways; leave it out"
+            )
+        return attends_both_ways(config) if self.attention == "auto" else self.attention == "bidirectional"
 
     def open_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
         """The model's tokenizer, another one, or one trained on the training texts."""
@@ -183,7 +194,7 @@ class FinetuneSettings(TrainingStep):
         source = self.model if self.init == "pretrained" else config
         classifier, missing = new_classifier(
             source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std,
-            dropout=None if self.dropout == "model" else self.dropout,
+            dropout=None if self.dropout == "model" else self.dropout, both_ways=self._both_ways(config),
         )  # fmt: skip
         grow_embeddings(classifier.model, len(tokenizer))
         return classifier, missing

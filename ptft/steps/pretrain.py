@@ -65,6 +65,8 @@ class Pretrain(PretrainSettings):
             place.display.say(
                 f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it"
             )
+        for objective in self.objective:
+            objective.annotate(model.config)
         with compute.main_first():
             data = self._data(tokenizer, place)
         choose_attention(model, compute.device.type, compute.precision, self.length)
@@ -100,7 +102,7 @@ class Pretrain(PretrainSettings):
                 module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
             )
 
-        predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
+        predictions = sum(objective.num_predictions(sample) for objective in self.objective)
         flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
         if self.trackers:
             compute.start_trackers("ptft", plain(self))

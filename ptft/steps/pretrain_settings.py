@@ -30,6 +30,7 @@ from ptft.tokenization import (
     Kind,
     Normalization,
     TokenizerSettings,
+    add_mask_token,
     add_tokens,
     check_pair,
     check_vocabulary,
@@ -131,7 +132,7 @@ class PretrainSettings(TrainingStep):
             objective.check()
         if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
-        if sum(objective.makes_pairs for objective in self.objective) > 1:
+        if kinds == {"decoder"} and len(names) > 1 or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
 
     def _check_preset(self) -> None:
@@ -141,7 +142,9 @@ class PretrainSettings(TrainingStep):
                 f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
                 "give another objective or preset"
             )
-        self._check_tied(check_shape(preset, self.shape, self.position_init))
+        config = check_shape(preset, self.shape, self.position_init)
+        self._check_tied(config)
+        self.objective[0].check_architecture(config)
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
         if self.tokenizer:
@@ -165,6 +168,7 @@ class PretrainSettings(TrainingStep):
                 f"{_A[objective.kind]}; give another objective or model"
             )
         self._check_tied(config)
+        objective.check_architecture(config)
         check_length(self.length, max_positions(config))
         if self.shape:
             raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
@@ -188,7 +192,14 @@ class PretrainSettings(TrainingStep):
 
     def _add_tokens(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+        if self._needs_mask_token:
+            add_mask_token(tokenizer)
         return tokenizer
+
+    @property
+    def _needs_mask_token(self) -> bool:
+        """Whether a decoder's tokenizer, which usually has none, must have a mask token."""
+        return any(o.kind == "decoder" and o.needs_mask_token for o in self.objective)
 
     def _check_specials(self) -> PreTrainedTokenizerBase:
         """Open the tokenizer that is given and refuse it if it lacks a special token that the rows need."""
@@ -221,7 +232,7 @@ class PretrainSettings(TrainingStep):
         return TokenizerSettings(
             kind=usual if self.tokenizer_kind == "auto" else self.tokenizer_kind,
             specials="decoder" if is_decoder else "encoder",
-            vocab_size=self.vocab_size,
+            vocab_size=self.vocab_size - self._needs_mask_token,  # the mask token comes behind
             lowercase=self.lowercase,
             normalize=self.normalize,
             prefix_space=self.prefix_space,

@@ -1,6 +1,7 @@
 """Tokenizers: trained on the user's text or opened from a folder or the Hub."""
 
 from ptft.tokenization.loading import (
+    add_mask_token,
     add_tokens,
     check_pair,
     check_vocabulary,
@@ -21,6 +22,7 @@ __all__ = [
     "Kind",
     "Normalization",
     "TokenizerSettings",
+    "add_mask_token",
     "add_tokens",
     "check_pair",
     "check_vocabulary",

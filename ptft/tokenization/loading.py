@@ -11,6 +11,9 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 from ptft.corpus.files import exists, near_name
 from ptft.errors import CheckpointError, RecipeError
 
+MASK = "<|mask|>"
+"""The mask token of a tokenizer that had none."""
+
 
 def no_checkpoint(name: str | Path, what: str, error: Exception) -> CheckpointError:
     """Say why a name gives no model or tokenizer: a mistyped folder, a file, or what the library said."""
@@ -85,6 +88,12 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, ordinary: Sequence[str], spec
     tokenizer.add_tokens([AddedToken(token) for token in ordinary])
     marks = [AddedToken(token, special=True, normalized=False) for token in special]
     tokenizer.add_special_tokens({"extra_special_tokens": marks}, replace_extra_special_tokens=False)
+
+
+def add_mask_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer that has no mask token one, behind its other tokens."""
+    if tokenizer.mask_token_id is None:
+        tokenizer.add_special_tokens({"mask_token": AddedToken(MASK, special=True, normalized=False)})
 
 
 def check_pair(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:

@@ -77,6 +77,7 @@ def pretrain_settings(corpus_file, store_cache):
             "preset": "gpt2-tiny",
             "shape": {"n_layer": 1, "n_embd": 16, "n_positions": 64},
         },
+        "hybrid": {"objective": "hybrid", "preset": "llama-tiny", "shape": {**wide, "num_key_value_heads": 2}},
         "llama": {"objective": "causal_lm", "preset": "llama-tiny", "shape": {**wide, "num_key_value_heads": 2}},
     }
 
@@ -107,6 +108,14 @@ def llama_run(tmp_path_factory, step, pretrain_settings):
     """The run folder of a tiny Llama."""
     folder = tmp_path_factory.mktemp("runs") / "llama"
     step("pretrain", **pretrain_settings("llama"), out=str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hybrid_run(tmp_path_factory, step, pretrain_settings):
+    """The run folder of a tiny Llama that learned with attention one way and both ways."""
+    folder = tmp_path_factory.mktemp("runs") / "hybrid"
+    step("pretrain", **pretrain_settings("hybrid"), out=str(folder))
     return folder
 
 

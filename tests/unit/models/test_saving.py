@@ -19,7 +19,7 @@ from transformers import (
 
 from ptft.errors import CheckpointError
 from ptft.models.building import grow_embeddings, open_model, read_config, save_model
-from ptft.models.classifier import default_pooling, new_classifier, open_classifier, save_classifier
+from ptft.models.classifier import attends_both_ways, default_pooling, new_classifier, open_classifier, save_classifier
 from ptft.tokenization import load_tokenizer
 
 KEYS = ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -272,9 +272,10 @@ def test_what_is_no_model(head, tmp_path):
 
 
 def test_default_pooling(run_of):
-    assert default_pooling(read_config(run_of("bert"))) == "mean"
-    assert default_pooling(read_config(run_of("gpt2"))) == "last"
-    assert default_pooling(read_config(run_of("llama"))) == "last"
+    assert attends_both_ways(read_config(run_of("bert")))
+    assert not attends_both_ways(read_config(run_of("gpt2")))
+    assert not attends_both_ways(read_config(run_of("llama")))
+    assert [default_pooling(both_ways=way) for way in (True, False)] == ["mean", "last"]
 
 
 def test_labels_with_commas_and_other_scripts(tmp_path, gpt2_run):

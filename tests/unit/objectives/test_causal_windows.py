@@ -24,8 +24,8 @@ def windows(sampler, epoch=0):
     return sampler.rows(epoch, 0, 0, sampler.rows_per_block).ids
 
 
-def test_rows_are_windows_of_the_stream_with_the_token_after(stream):
-    sampler = WindowSampler(stream(1000), 16, 4, seed=0)
+def test_rows_are_windows_of_the_stream_with_the_token_after(stream, vocabulary):
+    sampler = WindowSampler(stream(1000), vocabulary, 16, 4, seed=0)
     rows = sampler.rows(0, 0, 0, 20)
     assert rows.ids.shape == (20, 17)
     assert (np.diff(rows.ids, axis=1) == 1).all()
@@ -33,8 +33,8 @@ def test_rows_are_windows_of_the_stream_with_the_token_after(stream):
 
 
 @pytest.mark.parametrize("size", [17, 18, 31, 32, 33, 34, 100, 1000, 1023])
-def test_an_epoch_shows_a_run_of_tokens_once_as_targets_and_leaves_less_than_two_rows(stream, size):
-    sampler = WindowSampler(stream(size), 16, 1, seed=3)
+def test_an_epoch_shows_a_run_of_tokens_once_as_targets_and_leaves_less_than_two_rows(stream, size, vocabulary):
+    sampler = WindowSampler(stream(size), vocabulary, 16, 1, seed=3)
     seen = np.zeros(size, int)
     for epoch in range(300):
         targets = np.bincount(windows(sampler, epoch)[:, 1:].ravel(), minlength=size)
@@ -45,24 +45,24 @@ def test_an_epoch_shows_a_run_of_tokens_once_as_targets_and_leaves_less_than_two
     assert (seen[1:] > 0).all(), "some tokens are never learned"
 
 
-def test_the_cuts_move_from_epoch_to_epoch_over_a_whole_row(stream):
-    sampler = WindowSampler(stream(200), 16, 1, seed=0)
+def test_the_cuts_move_from_epoch_to_epoch_over_a_whole_row(stream, vocabulary):
+    sampler = WindowSampler(stream(200), vocabulary, 16, 1, seed=0)
     shifts = {int(windows(sampler, epoch).min()) for epoch in range(300)}
     assert shifts == set(range(200 - 11 * 16))
     assert len(shifts) >= 16
 
 
-def test_the_order_changes_with_seed_and_epoch(stream):
+def test_the_order_changes_with_seed_and_epoch(stream, vocabulary):
     store = stream(2000)
     orders = [
-        windows(WindowSampler(store, 16, 1, seed), epoch)[:, 0].argsort().tolist()
+        windows(WindowSampler(store, vocabulary, 16, 1, seed), epoch)[:, 0].argsort().tolist()
         for seed, epoch in [(0, 0), (0, 1), (1, 0)]
     ]
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-def test_a_row_is_the_same_whatever_slice_it_is_in(stream):
-    sampler = WindowSampler(stream(500), 16, 32, seed=5)
+def test_a_row_is_the_same_whatever_slice_it_is_in(stream, vocabulary):
+    sampler = WindowSampler(stream(500), vocabulary, 16, 32, seed=5)
     whole = sampler.rows(2, 0, 0, 64)
     for start, stop in [(0, 10), (10, 20), (25, 40), (63, 64)]:
         part = sampler.rows(2, 0, start, stop)
@@ -70,8 +70,8 @@ def test_a_row_is_the_same_whatever_slice_it_is_in(stream):
         assert np.array_equal(part.draw_keys, whole.draw_keys[start:stop])
 
 
-def test_fewer_windows_than_a_step_are_filled_by_further_passes(stream):
-    sampler = WindowSampler(stream(100), 16, 32, seed=0)  # 5 windows
+def test_fewer_windows_than_a_step_are_filled_by_further_passes(stream, vocabulary):
+    sampler = WindowSampler(stream(100), vocabulary, 16, 32, seed=0)  # 5 windows
     assert sampler.rows_per_block == 32
     begins = sampler.rows(0, 0, 0, 32).ids[:, 0]
     passes = [set(begins[start : start + 5].tolist()) for start in range(0, 30, 5)]
@@ -79,16 +79,16 @@ def test_fewer_windows_than_a_step_are_filled_by_further_passes(stream):
 
 
 @pytest.mark.parametrize("size", [1, 15, 16])
-def test_a_corpus_shorter_than_a_row_is_refused(stream, size):
+def test_a_corpus_shorter_than_a_row_is_refused(stream, size, vocabulary):
     message = (
         f"the corpus has {size} tokens, but a row of length 16 needs 17 tokens; give more text or a smaller length"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        WindowSampler(stream(size), 16, 1, seed=0)
+        WindowSampler(stream(size), vocabulary, 16, 1, seed=0)
 
 
 def test_inputs_and_labels_are_one_apart(stream, vocabulary):
-    rows = WindowSampler(stream(300), 8, 4, seed=0).rows(0, 0, 0, 4)
+    rows = WindowSampler(stream(300), vocabulary, 8, 4, seed=0).rows(0, 0, 0, 4)
     tokens = rows.ids.copy()
     CausalLM().add_targets(rows, vocabulary)
     batch = rows.batch()
@@ -116,7 +116,7 @@ def test_loss_and_gradients_are_the_stock_models(stream, vocabulary, build):
     torch.manual_seed(0)
     model = build()
     objective = CausalLM()
-    rows = WindowSampler(stream(400), 24, 4, seed=0).rows(0, 0, 0, 4)
+    rows = WindowSampler(stream(400), vocabulary, 24, 4, seed=0).rows(0, 0, 0, 4)
     tokens = torch.from_numpy(rows.ids.copy())
     objective.add_targets(rows, vocabulary)
     batch = rows.batch()
@@ -135,7 +135,7 @@ def test_evaluation_counts_right_predictions(stream, vocabulary):
     torch.manual_seed(0)
     model = gpt2().eval()
     objective = CausalLM()
-    rows = WindowSampler(stream(400), 24, 4, seed=0).rows(0, 0, 0, 4)
+    rows = WindowSampler(stream(400), vocabulary, 24, 4, seed=0).rows(0, 0, 0, 4)
     objective.add_targets(rows, vocabulary)
     tensors = rows.batch().tensors
     labels = tensors["next_labels"]

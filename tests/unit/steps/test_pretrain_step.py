@@ -17,6 +17,7 @@ from ptft.steps.pretrain import Pretrain
 MLM = {"mlm.loss", "mlm.perplexity", "mlm.accuracy", "mlm.baseline"}
 NSP = {"nsp.accuracy", "nsp.baseline"}
 CLM = {"clm.loss", "clm.perplexity", "clm.accuracy", "clm.baseline"}
+HYBRID = {"hybrid.loss", "hybrid.causal_accuracy", "hybrid.masked_accuracy", "hybrid.masked_baseline"}
 SEEN = {"tokens", "words", "steps", "parameters", "seconds", "tokens_per_second"}
 
 
@@ -49,7 +50,7 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
-@pytest.mark.parametrize(("kind", "figures"), [("bert", MLM | NSP), ("gpt2", CLM), ("llama", CLM)])
+@pytest.mark.parametrize(("kind", "figures"), [("bert", MLM | NSP), ("gpt2", CLM), ("llama", CLM), ("hybrid", HYBRID)])
 def test_figures_of_the_result(kind, figures, run_of):
     result = read(run_of(kind), "result.json")
     assert figures | SEEN <= result.keys()
