@@ -11,22 +11,27 @@ _LOGITS_AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 28}  # on a CPU they stay in its
 
 
 def summed_linear_cross_entropy(
-    hidden: Float[Tensor, "targets width"], weight: Float[Tensor, "vocabulary width"], labels: Int[Tensor, " targets"]
+    hidden: Float[Tensor, "targets width"],
+    weight: Float[Tensor, "vocabulary width"],
+    labels: Int[Tensor, " targets"],
+    z_loss: float = 0.0,
 ) -> Float[Tensor, ""]:
     """The sum of cross-entropies in nats of the logits ``hidden @ weight.T``, in fp32.
+
+    ``z_loss`` times the squared logarithm of each softmax's normaliser is added (see :func:`summed_cross_entropy`).
 
     The gradients are made beside the loss, rows by rows, and only once: there is no second derivative. Under autocast
     products are of its type, everything else fp32, as in the plain way.
 
     Differs: torch's own ``linear_cross_entropy`` (2.13) sums in bf16 where its inputs are bf16.
     """
-    total: Tensor = _SummedLinearCrossEntropy.apply(hidden, weight, labels)  # type: ignore[no-untyped-call]
+    total: Tensor = _SummedLinearCrossEntropy.apply(hidden, weight, labels, z_loss)  # type: ignore[no-untyped-call]
     return total
 
 
 class _SummedLinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, z_loss: float) -> Tensor:
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         rows, columns = hidden.to(kind), weight.to(kind)
@@ -41,7 +46,11 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
                 logits = linear(rows[part], columns).float()
                 log_sum = logits.logsumexp(-1, keepdim=True)
                 total += (log_sum - logits.gather(1, right)).sum()
-                error = logits.sub_(log_sum).exp_().scatter_add_(1, right, torch.full_like(log_sum, -1.0)).to(kind)
+                shares = logits.sub_(log_sum).exp_()
+                if z_loss:
+                    total += z_loss * log_sum.square().sum()
+                    shares *= 1 + 2 * z_loss * log_sum
+                error = shares.scatter_add_(1, right, torch.full_like(log_sum, -1.0)).to(kind)
                 hidden_grad[part] = error @ columns
                 weight_grad += error.T @ rows[part]
         ctx.save_for_backward(hidden_grad, weight_grad)
@@ -49,7 +58,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
         hidden_kind, weight_kind = ctx.kinds
-        return (hidden_grad * grads[0]).to(hidden_kind), (weight_grad * grads[0]).to(weight_kind), None
+        return (hidden_grad * grads[0]).to(hidden_kind), (weight_grad * grads[0]).to(weight_kind), None, None

@@ -72,14 +72,20 @@ class Forward:
         logits: Tensor = head(self.hidden.flatten(0, 1)[positions])
         return logits
 
-    def loss_sum(self, positions: Int[Tensor, " targets"] | None, labels: Int[Tensor, " targets"]) -> Float[Tensor, ""]:
-        """The summed cross-entropy, in nats, of labels at ``positions`` of the flattened (batch, seq); None: at all."""
+    def loss_sum(
+        self, positions: Int[Tensor, " targets"] | None, labels: Int[Tensor, " targets"], z_loss: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """The summed cross-entropy, in nats, of labels at ``positions`` of the flattened (batch, seq); None: at all.
+
+        For ``z_loss`` see :func:`summed_cross_entropy`.
+        """
         head = self._head and self._head(self.model)
         if isinstance(head, nn.Linear) and head.bias is None:
             hidden = self.hidden.flatten(0, 1)
-            return summed_linear_cross_entropy(hidden if positions is None else hidden[positions], head.weight, labels)
+            chosen = hidden if positions is None else hidden[positions]
+            return summed_linear_cross_entropy(chosen, head.weight, labels, z_loss)
         everywhere = torch.arange(len(labels), device=labels.device)
-        return summed_cross_entropy(self.token_logits(everywhere if positions is None else positions), labels)
+        return summed_cross_entropy(self.token_logits(everywhere if positions is None else positions), labels, z_loss)
 
 
 def _attention_by_row(
@@ -104,7 +110,15 @@ def is_decoder(model: PreTrainedModel) -> bool:
 
 
 def summed_cross_entropy(
-    logits: Float[Tensor, "targets classes"], labels: Int[Tensor, " targets"]
+    logits: Float[Tensor, "targets classes"], labels: Int[Tensor, " targets"], z_loss: float = 0.0
 ) -> Float[Tensor, ""]:
-    """The sum of the cross-entropies in nats, in fp32; a label of -100 counts nothing."""
-    return torch.nn.functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")
+    """The sum of the cross-entropies in nats, in fp32; a label of -100 counts nothing.
+
+    ``z_loss`` times the squared logarithm of each softmax's normaliser is added (no label may be -100 then), which
+    keeps logits from drifting away together.
+
+    Paper: Chowdhery et al. 2022 (PaLM), arXiv 2204.02311, section 5.
+    """
+    logits = logits.float()
+    loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+    return loss + z_loss * logits.logsumexp(-1).square().sum() if z_loss else loss

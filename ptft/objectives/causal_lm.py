@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from ptft import rng
@@ -80,6 +81,9 @@ class CausalLM(Objective):
     name: ClassVar[str] = "causal_lm"
     kind: ClassVar[Literal["encoder", "decoder"]] = "decoder"
 
+    z_loss: float = Field(0.0, ge=0)
+    """Factor of the squared logarithm of the softmax's normaliser, added to the loss while training (PaLM)."""
+
     def sampler(
         self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
     ) -> WindowSampler:
@@ -98,7 +102,7 @@ class CausalLM(Objective):
 
     def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Summed cross-entropy over all positions, in nats."""
-        return forward.loss_sum(None, batch["next_labels"])
+        return forward.loss_sum(None, batch["next_labels"], self.z_loss)
 
     def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
         """Loss and number of right predictions."""

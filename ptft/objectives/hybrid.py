@@ -107,13 +107,17 @@ class Hybrid(MaskingObjective):
 
         A masked row's mean is over the usual number of predictions, so that no row depends on the others of its batch.
         """
-        going_on = forward.loss_sum(batch["next_positions"], batch["next_labels"])
-        hidden = forward.loss_sum(batch["masked_positions"], batch["masked_labels"])
+        return self._row_means(forward, batch, self.z_loss)
+
+    @staticmethod
+    def _row_means(forward: Forward, batch: Mapping[str, Tensor], z_loss: float) -> Float[Tensor, ""]:
+        going_on = forward.loss_sum(batch["next_positions"], batch["next_labels"], z_loss)
+        hidden = forward.loss_sum(batch["masked_positions"], batch["masked_labels"], z_loss)
         return going_on / batch["input_ids"].shape[1] + hidden / batch["masked_per_row"][0]
 
     def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
         """Loss, and for both kinds of rows loss, right predictions and their number."""
-        sums = {"loss": self.loss_sum(forward, batch).item()}
+        sums = {"loss": self._row_means(forward, batch, 0.0).item()}
         for kind in ("next", "masked"):
             labels = batch[f"{kind}_labels"]
             logits = forward.token_logits(batch[f"{kind}_positions"])

@@ -43,7 +43,7 @@ class MaskedLM(MaskingObjective):
 
     def loss_sum(self, forward: Forward, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Summed cross-entropy over the predicted tokens, in nats."""
-        return summed_cross_entropy(forward.token_logits(batch["masked_positions"]), batch["masked_labels"])
+        return forward.loss_sum(batch["masked_positions"], batch["masked_labels"], self.z_loss)
 
     def evaluate(self, forward: Forward, batch: Mapping[str, Tensor], frequent_token: int) -> dict[str, float]:
         """Loss and number of right predictions."""

@@ -34,6 +34,8 @@ class MaskingObjective(Objective):
     """Share of the predicted tokens that the model sees as the mask token."""
     random_ratio: float = Field(0.1, ge=0, le=1)
     """Share of the predicted tokens that the model sees as another token; the rest it sees as they are."""
+    z_loss: float = Field(0.0, ge=0)
+    """Factor of the squared logarithm of the softmax's normaliser, added to the loss while training (PaLM)."""
 
     def check(self) -> None:
         """Refuse shares that are more than all."""

@@ -132,7 +132,7 @@ class PretrainSettings(TrainingStep):
             objective.check()
         if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
-        if kinds == {"decoder"} and len(names) > 1 or sum(o.makes_pairs for o in self.objective) > 1:
+        if (kinds == {"decoder"} and len(names) > 1) or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
 
     def _check_preset(self) -> None:

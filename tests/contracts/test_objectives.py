@@ -174,6 +174,18 @@ def test_evaluation_gives_the_loss_and_figures(case):
     assert figures[f"{prefix}.loss"] == pytest.approx(sums["loss"] / batch.counts[case.objective.name])
 
 
+def test_the_z_loss_is_added_in_training_and_left_out_of_evaluations(case):
+    if "z_loss" not in type(case.objective).model_fields:
+        pytest.skip("it predicts no token")
+    plain, batch = case.loss_sum(case.batch()), case.batch()
+    case.objective = type(case.objective)(z_loss=0.1)
+    forward = Forward(case.model, batch.tensors)
+    assert case.loss_sum(batch) > plain + 0.01 * batch.counts[case.objective.name]
+    with torch.no_grad():
+        sums = case.objective.evaluate(forward, batch.tensors, frequent_token=10)
+    assert sums["loss"] == pytest.approx(plain.item(), rel=1e-5)
+
+
 def test_the_share_of_predicted_tokens_is_the_one_asked_for(case):
     if not hasattr(case.objective, "mask_ratio"):
         pytest.skip("it masks nothing")

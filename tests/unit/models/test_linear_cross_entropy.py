@@ -6,7 +6,7 @@ from ptft.models import linear_cross_entropy
 from ptft.models.linear_cross_entropy import summed_linear_cross_entropy
 
 
-def both(at_once, monkeypatch, kind=None, rows=37, width=16, vocabulary=50):
+def both(at_once, monkeypatch, kind=None, rows=37, width=16, vocabulary=50, z_loss=0.0):
     """(loss, gradients of hidden states and weights) of ours and of the plain way."""
     monkeypatch.setitem(linear_cross_entropy._LOGITS_AT_ONCE, "cpu", at_once)
     draw = torch.Generator().manual_seed(0)
@@ -19,7 +19,8 @@ def both(at_once, monkeypatch, kind=None, rows=37, width=16, vocabulary=50):
         with torch.autocast("cpu", kind or torch.bfloat16, enabled=kind is not None):
             logits = torch.nn.functional.linear(h, w)
             plain = cross_entropy(logits.float(), labels, reduction="sum")
-            loss = summed_linear_cross_entropy(h, w, labels) if ours else plain
+            plain = plain + z_loss * logits.float().exp().sum(-1).log().square().sum()
+            loss = summed_linear_cross_entropy(h, w, labels, z_loss) if ours else plain
         assert loss.dtype == torch.float32
         (loss * 3).backward()
         assert h.grad.dtype == w.grad.dtype == torch.float32
@@ -27,9 +28,10 @@ def both(at_once, monkeypatch, kind=None, rows=37, width=16, vocabulary=50):
     return found
 
 
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
 @pytest.mark.parametrize("at_once", [1, 50, 500, 1850, 1 << 21])  # one row, ten, all of them in one part
-def test_loss_and_gradients_are_those_of_the_plain_way(at_once, monkeypatch):
-    ours, plain = both(at_once, monkeypatch)
+def test_loss_and_gradients_are_those_of_the_plain_way(at_once, z_loss, monkeypatch):
+    ours, plain = both(at_once, monkeypatch, z_loss=z_loss)
     for mine, other in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
