@@ -134,6 +134,8 @@ class Hybrid(MaskingObjective):
         figures = {"hybrid.loss": sums["loss"] / sums["count"]}
         for kind, name in (("next", "causal"), ("masked", "masked")):
             count = sums[f"{kind}_count"]
+            if not count:  # a single held-out row is of one kind
+                continue
             figures |= {
                 f"hybrid.{name}_perplexity": float(np.exp(sums[f"{kind}_loss"] / count)),
                 f"hybrid.{name}_accuracy": sums[f"{kind}_correct"] / count,
