@@ -35,7 +35,7 @@ from ptft.steps.vocabulary import own_tokenizer
 from ptft.tokenization import load_tokenizer, tokenizer_folder, tokenizer_hash
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
-from ptft.training.session import Plan, Totals, fit
+from ptft.training.session import Totals, fit
 from ptft.training.work import PretrainingModule
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,22 +74,17 @@ class Pretrain(PretrainSettings):
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
         sample = train.batch(0, 0, self.rows_per_step)
-        steps = Budget.parse(self.budget).steps(
+        predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
+        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
+        budget = Budget.parse(self.budget)
+        steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch,
-            tokens_per_step=train.tokens_per_step,
+            tokens_per_step=lambda: train.size_per_step()[0],
             words_per_token=data.train.words_per_token,
+            flops_per_step=lambda: flops * train.size_per_step()[1],
         )
         train.total_steps = steps
-        plan = Plan(
-            steps=steps,
-            seed=self.seed,
-            accumulate=self.accumulate,
-            clip_norm=self.clip_norm,
-            log_every_steps=self.log_every_steps,
-            checkpoint_every_steps=self.checkpoint_every_steps,
-            keep_checkpoints=self.keep_checkpoints,
-            evaluate_every_steps=self.evaluate_every_steps,
-        )
+        plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
 
         @cache  # the last step may be a milestone as well
         def measure(step: int) -> dict[str, float]:
@@ -100,8 +95,6 @@ class Pretrain(PretrainSettings):
                 module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
             )
 
-        predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
-        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
         totals = fit(

@@ -36,6 +36,7 @@ from ptft.tokenization import (
     load_tokenizer,
     tokenizer_folder,
 )
+from ptft.training.budget import Budget
 
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
 
@@ -129,6 +130,12 @@ class PretrainSettings(TrainingStep):
             )
         for objective in self.objective:
             objective.check()
+            if Budget.parse(self.budget).seconds and getattr(objective, "final_mask_ratio", 0):
+                raise RecipeError(
+                    f"budget: {self.budget!r} does not say how many steps there are, which final_mask_ratio of "
+                    f"{objective.name} needs: batches are made before their time is known; leave it out, or give the "
+                    "budget in steps, tokens, words, epochs or flops"
+                )
         if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
         if sum(objective.makes_pairs for objective in self.objective) > 1:

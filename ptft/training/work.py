@@ -78,10 +78,11 @@ class PretrainingBatches(BatchSource):
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
 
-    def tokens_per_step(self) -> float:
-        """Real tokens of a step, on average over the first ones: rows of sentence pairs are not all full."""
-        steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
-        return sum(self.batch(step, 0, self.rows_per_step).num_tokens for step in steps) / len(steps)
+    def size_per_step(self) -> tuple[float, float]:
+        """Real tokens of a step, and with padding, on average over the first: rows of sentence pairs are not full."""
+        batches = [self.batch(s, 0, self.rows_per_step) for s in range(min(_SAMPLED_STEPS, self.steps_per_epoch))]
+        tokens, slots = sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)
+        return tokens / len(batches), slots / len(batches)
 
 
 class PretrainingModule(nn.Module):
