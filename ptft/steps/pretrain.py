@@ -28,6 +28,7 @@ from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
 from ptft.steps.compiled import How
 from ptft.steps.folder import parent
+from ptft.steps.milestones import Milestones, written_milestones
 from ptft.steps.pretrain_settings import PretrainSettings
 from ptft.steps.pretraining_data import PretrainingData, RowSettings, TrainingData, held_out, training_data
 from ptft.steps.step import Place, Result
@@ -86,7 +87,7 @@ class Pretrain(PretrainSettings):
         train.total_steps = steps
         plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
 
-        @cache  # the last step may be a milestone as well
+        @cache  # the last step may be measured while training as well
         def measure(step: int) -> dict[str, float]:
             if data.valid is None:
                 return {}
@@ -97,18 +98,25 @@ class Pretrain(PretrainSettings):
 
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
+        milestones = Milestones(
+            place.folder / "milestones", self.milestones_words, data.train.words_per_token,
+            lambda folder: save_model(model, tokenizer, folder), place.display,
+        )  # fmt: skip
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
-            milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
-            what="pretraining",
+            measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
+            after_step=milestones.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:
             save_model(model, tokenizer, place.folder / "model")
         compute.end()
-        return self._result(data.train, tokenizer, totals, figures, model)
+        result = self._result(data.train, tokenizer, totals, figures, model)
+        if self.milestones_words:
+            result.lineage["milestones"] = written_milestones(place.folder / "milestones")
+        return result
 
     def _result(
         self,

@@ -94,11 +94,15 @@ class PretrainSettings(TrainingStep):
     """How often to evaluate on the held-out text; 0 only at the end."""
     evaluation_rows: int = Field(2048, ge=1)
     """At most so many held-out rows."""
+    milestones_words: tuple[float | Literal["babylm"], ...] = ()
+    """Stock checkpoints in ``milestones/`` after so many words seen, such as 1e6,10e6; babylm for its challenge's."""
 
     def check(self) -> None:
         """Refuse what cannot work before anything is written."""
         self.check_training()
         self._check_objectives()
+        if wrong := [mark for mark in self.milestones_words if mark != "babylm" and mark <= 0]:
+            raise RecipeError(f"milestones_words: must be numbers of words above 0, or babylm, got {wrong[0]:g}")
         if bool(self.preset) == bool(self.model):
             got = f"preset={self.preset} and model={self.model}" if self.preset else "neither"
             raise RecipeError(

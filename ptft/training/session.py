@@ -18,7 +18,8 @@ from ptft.training.loop import StepReport, train
 from ptft.training.position import CountedPositions, Positions, Stopwatch, TimedPositions
 from ptft.training.work import BatchSource, Feed
 
-Milestone = Callable[[int], Mapping[str, float]]
+Measure = Callable[[int], Mapping[str, float]]
+AfterStep = Callable[[int, int, int], None]
 _KEPT = ("step", "num_tokens", "num_slots", "seconds")  # of the totals, in a checkpoint
 
 
@@ -35,7 +36,7 @@ class Plan:
         log_every_steps: A line in the log each so many steps.
         checkpoint_every_steps: A checkpoint each so many steps; 0 for none.
         keep_checkpoints: How many stay.
-        evaluate_every_steps: How often ``milestone`` is called; 0 for never.
+        evaluate_every_steps: How often ``measure`` is called; 0 for never.
     """
 
     steps: int
@@ -87,7 +88,8 @@ def fit(
     folder: Path | None = None,
     flops_per_slot: float = 0.0,
     peak_flops: float = 0.0,
-    milestone: Milestone | None = None,
+    measure: Measure | None = None,
+    after_step: AfterStep | None = None,
     what: str = "training",
 ) -> Totals:
     """Train to the end of the plan, going on from the newest checkpoint below ``folder`` if there is one.
@@ -103,7 +105,8 @@ def fit(
         display: Shows progress.
         folder: The run folder for log and checkpoints; None keeps nothing.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
-        milestone: Gives figures for the log at some steps.
+        measure: Gives figures for the log at some steps.
+        after_step: Called in the main process with the updates made, the tokens seen before the last and after it.
         what: Name of the training on the display.
 
     Raises:
@@ -131,9 +134,9 @@ def fit(
             if _is_due(report.step, plan.log_every_steps) or is_last or due:
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
                 line |= meter.read(report)
-                if milestone is not None and due:
+                if measure is not None and due:
                     with watch.paused():
-                        line |= milestone(report.step)
+                        line |= measure(report.step)
                         module.train()
                 totals.loss = line["loss"]
                 if logbook is not None:
@@ -141,12 +144,11 @@ def fit(
                 compute.track(line, report.step)
                 display.progress(f"{what}{positions.unit}", *positions.done(report.step), line)
             is_asked = compute.any(request.asked)  # all processes stop after the same step
-            if is_asked or (_is_due(report.step, plan.checkpoint_every_steps) and not is_last):
-                with watch.paused():
-                    if folder is not None and compute.is_main:
-                        state = {name: getattr(totals, name) for name in _KEPT}
-                        save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
-                    compute.wait()
+            with watch.paused():
+                if after_step is not None and compute.is_main:
+                    after_step(report.step, totals.num_tokens - report.num_tokens, totals.num_tokens)
+                if is_asked or (_is_due(report.step, plan.checkpoint_every_steps) and not is_last):
+                    _save(folder, module, optimizers, totals, plan, compute)
             if is_asked:
                 raise Interrupted(f"stopped after {positions.words(report.step)}")
             if is_last:
@@ -166,6 +168,15 @@ def _saved(folder: Path | None, module: nn.Module, optimizers: Optimizers, displ
         return Totals()
     display.say(f"continuing after step {state['step']}")
     return Totals(**{name: state[name] for name in _KEPT})
+
+
+def _save(
+    folder: Path | None, module: nn.Module, optimizers: Optimizers, totals: Totals, plan: Plan, compute: Compute
+) -> None:
+    if folder is not None and compute.is_main:
+        state = {name: getattr(totals, name) for name in _KEPT}
+        save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
+    compute.wait()
 
 
 def _feed(source: BatchSource, compute: Compute, plan: Plan, start: int, stop: int) -> Feed:
