@@ -1,6 +1,7 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -77,11 +78,11 @@ class Pretrain(PretrainSettings):
         sample = train.batch(0, 0, self.rows_per_step)
         predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
         flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
-        budget = Budget.parse(self.budget)
+        budget, words_per_token = Budget.parse(self.budget), data.train.words_per_token
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch,
             tokens_per_step=lambda: train.size_per_step()[0],
-            words_per_token=data.train.words_per_token,
+            words_per_token=words_per_token,
             flops_per_step=lambda: flops * train.size_per_step()[1],
         )
         train.total_steps = steps
@@ -98,16 +99,18 @@ class Pretrain(PretrainSettings):
 
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
-        milestones = Milestones(
-            place.folder / "milestones", self.milestones_words, data.train.words_per_token,
-            lambda folder: save_model(model, tokenizer, folder), place.display,
-        )  # fmt: skip
+
+        def write(folder: Path) -> None:
+            with optimizers.averaged():
+                save_model(model, tokenizer, folder)
+
+        marks = Milestones(place.folder / "milestones", self.milestones_words, words_per_token, write, place.display)
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
             measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
-            after_step=milestones.reached if self.milestones_words else None, what="pretraining",
+            after_step=marks.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:

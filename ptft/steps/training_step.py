@@ -42,6 +42,8 @@ class TrainingStep(Step):
     """How the learning rate goes over the budget (see ``ptft list schedules``)."""
     clip_norm: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 for no limit."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, such as 0.999: it is what is evaluated and saved; 0 for none."""
     log_every_steps: int = Field(10, ge=1)
     """A line in metrics.jsonl each so many steps."""
     checkpoint_every_steps: int = Field(500, ge=0)
@@ -85,4 +87,4 @@ class TrainingStep(Step):
     def optimizers(self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()) -> Optimizers:
         """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""
         groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
-        return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered)
+        return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered, self.ema)

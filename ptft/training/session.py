@@ -98,14 +98,14 @@ def fit(
         module: From a batch to loss sums by objective (see :func:`ptft.training.loop.train`).
         weights: Factor of each objective.
         source: Batches as a function of the step.
-        optimizers: Of the module's parameters.
+        optimizers: Of the module's parameters; the average that they may keep is measured and is there at the end.
         schedule: Factor of the learning rate.
         compute: Processes, device, precision.
         plan: Numbers.
         display: Shows progress.
         folder: The run folder for log and checkpoints; None keeps nothing.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
-        measure: Gives figures for the log at some steps.
+        measure: Gives figures for the log at some steps, and leaves the module in training.
         after_step: Called in the main process with the updates made, the tokens seen before the last and after it.
         what: Name of the training on the display.
 
@@ -135,9 +135,8 @@ def fit(
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
                 line |= meter.read(report)
                 if measure is not None and due:
-                    with watch.paused():
+                    with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
-                        module.train()
                 totals.loss = line["loss"]
                 if logbook is not None:
                     logbook.write(line)
@@ -153,6 +152,7 @@ def fit(
                 raise Interrupted(f"stopped after {positions.words(report.step)}")
             if is_last:
                 break
+    optimizers.exchange_average()
     return totals
 
 
