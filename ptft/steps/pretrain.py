@@ -78,12 +78,12 @@ class Pretrain(PretrainSettings):
         sample = train.batch(0, 0, self.rows_per_step)
         predictions = sum(sample.counts[o.name] for o in self.objective if not o.makes_pairs)
         flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
-        budget, words_per_token = Budget.parse(self.budget), data.train.words_per_token
+        budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
-            steps_per_epoch=train.steps_per_epoch,
-            tokens_per_step=lambda: train.size_per_step()[0],
+            steps_per_epoch=train.steps_per_epoch / fill,
+            tokens_per_step=lambda: fill * train.size_per_step()[0],
             words_per_token=words_per_token,
-            flops_per_step=lambda: flops * train.size_per_step()[1],
+            flops_per_step=lambda: fill * flops * train.size_per_step()[1],
         )
         train.total_steps = steps
         plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
@@ -172,9 +172,8 @@ class Pretrain(PretrainSettings):
         place.display.say(f"corpus: {describe(self.corpus)}")
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
-        rows = RowSettings(
-            self.objective, self.length, self.rows_per_step, self.seed, self.duplicates if self.static else 0
-        )
+        versions = self.duplicates if self.static else 0
+        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

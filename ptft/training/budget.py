@@ -51,7 +51,7 @@ class Budget:
     def steps(
         self,
         *,
-        steps_per_epoch: int,
+        steps_per_epoch: float,
         tokens_per_step: Callable[[], float],
         words_per_token: float,
         flops_per_step: Callable[[], float],

@@ -43,6 +43,15 @@ SETTINGS = [
     (f"{CURVE} budget=1e15flops", r"budget: fine-tuning counts steps or epochs, got '1e15flops'"),
     (f"{PRETRAIN} milestones_words=1M", r"milestones_words=1M: must be a number or 'babylm', got '1M'"),
     (f"{PRETRAIN} milestones_words=1e6,-5", r"milestones_words: must be numbers of words above 0, or babylm, got -5"),
+    (f"{PRETRAIN} batch_ramp.start_ratio=0", r"batch_ramp.start_ratio=0: must be greater than 0, got 0"),
+    (
+        f"{PRETRAIN} batch_ramp.start_ratio=0.1 rows_per_step=16 accumulate=2",
+        r"batch_ramp: start_ratio 0.1 of 16 rows is 1.6, too few for 1 process\(es\) with accumulate=2; make it larger",
+    ),
+    (
+        f"{PRETRAIN} batch_ramp.start_ratio=0.5 budget=2h",
+        r"batch_ramp: needs a known number of steps, which budget='2h'",
+    ),
     (f"{PRETRAIN} budget=0steps", r"budget: must be more than nothing .*, got '0steps'"),
     (f"{PRETRAIN} rows_per_step=0", r"rows_per_step=0: must be at least 1, got 0"),
     (f"{PRETRAIN} rows_per_step=10 accumulate=3", r"rows_per_step: 10 rows cannot be shared .* give a multiple of 3"),
