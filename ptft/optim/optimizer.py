@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from ptft.config import Settings
 from ptft.errors import RecipeError
+from ptft.optim.averaging import Average
 
 Group = dict[str, Any]
+_AVERAGE = "average."  # begins the names of the averages in the state
 
 
 class OptimizerSettings(Settings, ABC):
@@ -44,16 +47,22 @@ class Optimizers:
         optimizers: What :meth:`OptimizerSettings.build` gave.
         scaler: Accelerate's gradient scaler for fp16, or None.
         centered: Matrices whose rows are moved to mean zero after each step.
+        ema: Decay of an average of the weights (see :mod:`ptft.optim.averaging`); 0 for none.
     """
 
     def __init__(
-        self, optimizers: list[torch.optim.Optimizer], scaler: Any = None, centered: Iterable[Tensor] = ()
+        self,
+        optimizers: list[torch.optim.Optimizer],
+        scaler: Any = None,
+        centered: Iterable[Tensor] = (),
+        ema: float = 0.0,
     ) -> None:
         self._optimizers = optimizers
         self._scaler = scaler
         self._centered = list(centered)
         for group in self._groups():
             group["peak_lr"] = group["lr"]
+        self._average = Average(self.parameters(), ema) if ema else None
 
     def _groups(self) -> Iterator[Group]:
         for optimizer in self._optimizers:
@@ -89,6 +98,22 @@ class Optimizers:
         with torch.no_grad():
             for matrix in self._centered:
                 matrix -= matrix.mean(0)
+        if self._average is not None:
+            self._average.update()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """A context in which the weights are their average, if there is one."""
+        self.exchange_average()
+        try:
+            yield
+        finally:
+            self.exchange_average()
+
+    def exchange_average(self) -> None:
+        """Let the weights and their average change places, if there is one."""
+        if self._average is not None:
+            self._average.exchange()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and scalars that JSON can hold."""
@@ -102,6 +127,8 @@ class Optimizers:
                         tensors[key] = value.detach().clone().contiguous()
                     else:
                         scalars[key] = value
+        if self._average is not None:
+            tensors |= {f"{_AVERAGE}{index:06d}": mean for index, mean in enumerate(self._average.state())}
         if self._scaler is not None:
             scalars["scaler"] = self._scaler.state_dict()
         json.dumps(scalars)
@@ -112,6 +139,10 @@ class Optimizers:
         scaler_state = scalars.pop("scaler", None)
         if self._scaler is not None and scaler_state is not None:
             self._scaler.load_state_dict(scaler_state)
+        mean = [tensors[key] for key in sorted(tensors) if key.startswith(_AVERAGE)]
+        if self._average is not None:
+            self._average.load(mean)
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(_AVERAGE)}
         entries: list[dict[int, dict[str, Any]]] = [{} for _ in self._optimizers]
         for key, value in [*tensors.items(), *scalars.items()]:
             number, index, name = key.split(".", 2)

@@ -57,7 +57,7 @@ from ptft.tokenization import (
     train_tokenizer,
 )
 from ptft.training.budget import Budget
-from ptft.training.session import Plan, Totals, fit
+from ptft.training.session import Totals, fit
 
 
 class FinetuneSettings(TrainingStep):
@@ -266,15 +266,7 @@ def train_one(
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed)
-    plan = Plan(
-        steps=settings.steps(len(data.train)),
-        seed=seed,
-        accumulate=settings.accumulate,
-        clip_norm=settings.clip_norm,
-        log_every_steps=settings.log_every_steps,
-        checkpoint_every_steps=settings.checkpoint_every_steps,
-        keep_checkpoints=settings.keep_checkpoints,
-    )
+    plan = settings.plan(settings.steps(len(data.train)), seed)
     schedule: Schedule = settings.schedule
     totals = fit(module, module.weights, source, optimizers, schedule, compute, plan, display, folder=folder, what=what)
     return classifier, totals, missing

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ptft.compute import num_processes
 from ptft.config import Settings, differences, dump, load
 from ptft.errors import RecipeError
+from ptft.steps.milestones import milestone
 from ptft.steps.step import RUNTIME_KEYS, Step
 
 _PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
@@ -166,7 +167,9 @@ def environment() -> dict[str, Any]:
 def parent(name: str) -> dict[str, Any]:
     """What a lineage says of a model or tokenizer that a result was made from: its path and its own manifest."""
     folder = Path(name)
-    for candidate in (folder / "manifest.json", folder.parent / "manifest.json"):
-        if candidate.exists():
-            return {"path": name, "manifest": json.loads(candidate.read_text())}
-    return {"path": name}
+    facts = milestone(folder)
+    found: dict[str, Any] = {"path": name, **({"milestone": facts} if facts else {})}
+    for candidate in (folder, folder.parent, *([folder.parent.parent] if facts else [])):
+        if (candidate / "manifest.json").exists():
+            return {**found, "manifest": json.loads((candidate / "manifest.json").read_text())}
+    return found

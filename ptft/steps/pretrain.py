@@ -1,6 +1,7 @@
 """The step ``pretrain``: a model from text, or more training for any checkpoint."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,6 +29,7 @@ from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
 from ptft.steps.compiled import How
 from ptft.steps.folder import parent
+from ptft.steps.milestones import Milestones, written_milestones
 from ptft.steps.pretrain_settings import PretrainSettings
 from ptft.steps.pretraining_data import PretrainingData, RowSettings, TrainingData, held_out, training_data
 from ptft.steps.step import Place, Result
@@ -35,7 +37,7 @@ from ptft.steps.vocabulary import own_tokenizer
 from ptft.tokenization import load_tokenizer, tokenizer_folder, tokenizer_hash
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
-from ptft.training.session import Plan, Totals, fit
+from ptft.training.session import Totals, fit
 from ptft.training.work import PretrainingModule
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,24 +78,19 @@ class Pretrain(PretrainSettings):
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
         sample = train.batch(0, 0, self.rows_per_step)
-        steps = Budget.parse(self.budget).steps(
-            steps_per_epoch=train.steps_per_epoch,
-            tokens_per_step=train.tokens_per_step,
-            words_per_token=data.train.words_per_token,
+        predictions = sum(objective.num_predictions(sample) for objective in self.objective)
+        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
+        budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
+        steps = budget.steps(
+            steps_per_epoch=train.steps_per_epoch / fill,
+            tokens_per_step=lambda: fill * train.size_per_step()[0],
+            words_per_token=words_per_token,
+            flops_per_step=lambda: fill * flops * train.size_per_step()[1],
         )
         train.total_steps = steps
-        plan = Plan(
-            steps=steps,
-            seed=self.seed,
-            accumulate=self.accumulate,
-            clip_norm=self.clip_norm,
-            log_every_steps=self.log_every_steps,
-            checkpoint_every_steps=self.checkpoint_every_steps,
-            keep_checkpoints=self.keep_checkpoints,
-            evaluate_every_steps=self.evaluate_every_steps,
-        )
+        plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
 
-        @cache  # the last step may be a milestone as well
+        @cache  # the last step may be measured while training as well
         def measure(step: int) -> dict[str, float]:
             if data.valid is None:
                 return {}
@@ -102,22 +99,29 @@ class Pretrain(PretrainSettings):
                 module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
             )
 
-        predictions = sum(objective.num_predictions(sample) for objective in self.objective)
-        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
+
+        def write(folder: Path) -> None:
+            with optimizers.averaged():
+                save_model(model, tokenizer, folder)
+
+        marks = Milestones(place.folder / "milestones", self.milestones_words, words_per_token, write, place.display)
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
-            milestone=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
-            what="pretraining",
+            measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
+            after_step=marks.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:
             save_model(model, tokenizer, place.folder / "model")
         compute.end()
-        return self._result(data.train, tokenizer, totals, figures, model)
+        result = self._result(data.train, tokenizer, totals, figures, model)
+        if self.milestones_words:
+            result.lineage["milestones"] = written_milestones(place.folder / "milestones")
+        return result
 
     def _result(
         self,
@@ -170,9 +174,8 @@ class Pretrain(PretrainSettings):
         place.display.say(f"corpus: {describe(self.corpus)}")
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
-        rows = RowSettings(
-            self.objective, self.length, self.rows_per_step, self.seed, self.duplicates if self.static else 0
-        )
+        versions = self.duplicates if self.static else 0
+        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

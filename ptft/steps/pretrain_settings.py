@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from ptft.compute import num_processes
 from ptft.config import Choice
 from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, beginning
@@ -37,6 +38,8 @@ from ptft.tokenization import (
     load_tokenizer,
     tokenizer_folder,
 )
+from ptft.training.budget import Budget
+from ptft.training.ramp import BatchRamp
 
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
 
@@ -90,15 +93,21 @@ class PretrainSettings(TrainingStep):
     """Make examples once, as BERT's published data, not anew every epoch; see ``duplicates``."""
     duplicates: int = Field(10, ge=1)
     """With ``static``: versions of the corpus with pairs and masks of their own, seen in turn."""
+    batch_ramp: BatchRamp = BatchRamp()
+    """Let the batch grow to ``rows_per_step`` (batch_ramp.start_ratio=0.25); the budget is met all the same."""
     evaluate_every_steps: int = Field(0, ge=0)
     """How often to evaluate on the held-out text; 0 only at the end."""
     evaluation_rows: int = Field(2048, ge=1)
     """At most so many held-out rows."""
+    milestones_words: tuple[float | Literal["babylm"], ...] = ()
+    """Stock checkpoints in ``milestones/`` after so many words seen, such as 1e6,10e6; babylm for its challenge's."""
 
     def check(self) -> None:
         """Refuse what cannot work before anything is written."""
         self.check_training()
         self._check_objectives()
+        if wrong := [mark for mark in self.milestones_words if mark != "babylm" and mark <= 0]:
+            raise RecipeError(f"milestones_words: must be numbers of words above 0, or babylm, got {wrong[0]:g}")
         if bool(self.preset) == bool(self.model):
             got = f"preset={self.preset} and model={self.model}" if self.preset else "neither"
             raise RecipeError(
@@ -130,10 +139,32 @@ class PretrainSettings(TrainingStep):
             )
         for objective in self.objective:
             objective.check()
+            if Budget.parse(self.budget).seconds and getattr(objective, "final_mask_ratio", 0):
+                raise RecipeError(
+                    f"budget: {self.budget!r} does not say how many steps there are, which final_mask_ratio of "
+                    f"{objective.name} needs: batches are made before their time is known; leave it out, or give the "
+                    "budget in steps, tokens, words, epochs or flops"
+                )
+        self._check_ramp()
         if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
         if (kinds == {"decoder"} and len(names) > 1) or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
+
+    def _check_ramp(self) -> None:
+        if self.batch_ramp.start_ratio == 1:
+            return
+        if Budget.parse(self.budget).seconds:
+            raise RecipeError(
+                f"batch_ramp: needs a known number of steps, which budget={self.budget!r} does not give; leave it out, "
+                "or give the budget in steps, tokens, words, epochs or flops"
+            )
+        parts, first = self.accumulate * num_processes(), self.rows_per_step * self.batch_ramp.start_ratio
+        if first < parts + 1:  # the rows of a step are rounded
+            raise RecipeError(
+                f"batch_ramp: start_ratio {self.batch_ramp.start_ratio:g} of {self.rows_per_step} rows is {first:g}, "
+                f"too few for {num_processes()} process(es) with accumulate={self.accumulate}; make it larger"
+            )
 
     def _check_preset(self) -> None:
         preset, objective = PRESETS[self.preset], self.objective[0]

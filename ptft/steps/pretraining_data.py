@@ -13,6 +13,7 @@ from ptft.corpus.store import TokenStore
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
 from ptft.steps.compiled import How, compiled
+from ptft.training.ramp import BatchRamp
 from ptft.training.work import PretrainingBatches
 
 _COUNTED_TOKENS = 10_000_000
@@ -27,7 +28,7 @@ class RowSettings:
         length: Longest row in tokens.
         rows_per_step: Rows of a global batch.
         seed: Of every draw.
-        versions: As for :class:`ptft.training.work.PretrainingBatches`.
+        versions, ramp: As for :class:`ptft.training.work.PretrainingBatches`; of the training part alone.
     """
 
     objectives: Sequence[Objective]
@@ -35,6 +36,7 @@ class RowSettings:
     rows_per_step: int
     seed: int
     versions: int
+    ramp: BatchRamp
 
     @property
     def decides(self) -> Objective:
@@ -103,7 +105,9 @@ def training_data(
     vocabulary = Vocabulary.of(tokenizer)
     store, fingerprint = compiled(corpus, "train", tokenizer, how)
     sampler = rows.decides.sampler(store, vocabulary, rows.length, rows.rows_per_step, rows.seed)
-    batches = PretrainingBatches(sampler, rows.objectives, vocabulary, rows.rows_per_step, versions=rows.versions)
+    batches = PretrainingBatches(
+        sampler, rows.objectives, vocabulary, rows.rows_per_step, versions=rows.versions, ramp=rows.ramp
+    )
     return TrainingData(batches, store, fingerprint, vocabulary)
 
 

@@ -17,16 +17,18 @@ from ptft.optim.schedules import SCHEDULES
 from ptft.optim.schedules.decays import Linear
 from ptft.steps.step import Step
 from ptft.training.budget import Budget
+from ptft.training.session import Plan
 
 
 class TrainingStep(Step):
     """A step that trains a model."""
 
     budget: str = "3epochs"
-    """How long: a number of steps, tokens, words or epochs, such as 5000steps, 2e9tokens, 100Mwords, 3epochs.
+    """How long: 5000steps, 2e9tokens, 100Mwords, 3epochs or 1e18flops; or a time: 90s, 30m, 2h.
 
     The tokens of a step are estimated from the run's first steps, so that a run may see a percent more or less; the
-    result has what it saw.
+    result has what it saw. FLOPs are those of the log's mfu: forward and backward by formula. A time counts training
+    alone, without evaluations, checkpoints and interruptions; ``positions.jsonl`` keeps where each step lay in it.
     """
     rows_per_step: int = Field(32, ge=1)
     """Rows (texts or windows) of one update, over all processes and micro-batches."""
@@ -40,6 +42,8 @@ class TrainingStep(Step):
     """How the learning rate goes over the budget (see ``ptft list schedules``)."""
     clip_norm: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 for no limit."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, such as 0.999: it is what is evaluated and saved; 0 for none."""
     log_every_steps: int = Field(10, ge=1)
     """A line in metrics.jsonl each so many steps."""
     checkpoint_every_steps: int = Field(500, ge=0)
@@ -66,7 +70,21 @@ class TrainingStep(Step):
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
             )
 
+    def plan(self, steps: int, seed: int, *, seconds: float = 0.0, evaluate_every_steps: int = 0) -> Plan:
+        """The numbers of one training of so many steps, or else seconds."""
+        return Plan(
+            steps=steps,
+            seconds=seconds,
+            seed=seed,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            log_every_steps=self.log_every_steps,
+            checkpoint_every_steps=self.checkpoint_every_steps,
+            keep_checkpoints=self.keep_checkpoints,
+            evaluate_every_steps=evaluate_every_steps,
+        )
+
     def optimizers(self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()) -> Optimizers:
         """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""
         groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
-        return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered)
+        return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered, self.ema)

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +38,39 @@ def save_checkpoint(
         CheckpointError: The disk is full or the folder cannot be written; older checkpoints are left alone.
     """
     target = folder / f"step-{state['step']:08d}"
-    partial = folder / f".{target.name}.partial"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        tensors, scalars = optimizers.state()
-        save_file(_unshared(module), partial / "weights.safetensors")
-        save_file(tensors, partial / "optimizer.safetensors")
-        sums = {name: _sha256(partial / name) for name in ("weights.safetensors", "optimizer.safetensors")}
-        content = {**state, "optimizer": scalars, "checksums": sums}
-        (partial / _STATE).write_text(json.dumps(content, indent=1))
-        for path in [*partial.iterdir(), partial]:
-            _flush(path)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-        _flush(folder)
+        with written_aside(target) as partial:
+            tensors, scalars = optimizers.state()
+            save_file(_unshared(module), partial / "weights.safetensors")
+            save_file(tensors, partial / "optimizer.safetensors")
+            sums = {name: _sha256(partial / name) for name in ("weights.safetensors", "optimizer.safetensors")}
+            content = {**state, "optimizer": scalars, "checksums": sums}
+            (partial / _STATE).write_text(json.dumps(content, indent=1))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(f"cannot write the checkpoint {target}: {error}; older checkpoints are intact") from error
     complete = complete_checkpoints(folder)
     later = [path for path in complete if path > target]  # damaged, or the run would have gone on from it
     for old in [*later, *[path for path in complete if path <= target][:-keep]]:
         shutil.rmtree(old)
     return target
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A folder to write into that becomes ``target``, flushed, when all is written; nothing is left if that fails."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in [*partial.iterdir(), partial]:
+            _flush(path)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

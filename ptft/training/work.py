@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,10 @@ from transformers import PreTrainedModel
 from ptft.models.prediction import Forward
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Batch, Sampler, Vocabulary
+from ptft.training.ramp import BatchRamp
 
 _SAMPLED_STEPS = 64
+_FULL = BatchRamp()
 
 
 class BatchSource(ABC):
@@ -24,6 +27,10 @@ class BatchSource(ABC):
     @abstractmethod
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the global batch of ``step``."""
+
+    def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
+        """What a step makes of one micro-batch's range of rows, which is given as of a full batch."""
+        return [self.batch(step, start, stop)]
 
     def shares(self, micro_batch_rows: int, num_processes: int, rank: int) -> list[tuple[int, int]]:
         """The row ranges that one process works on, in the order of its micro-batches."""
@@ -42,10 +49,11 @@ class PretrainingBatches(BatchSource):
         rows_per_step: Rows of the global batch.
         versions: Make so many versions of the examples and go round (static masking); 0 for new ones every epoch.
         is_evaluation: Whether the rows are held-out ones, for which no schedule of an objective counts.
+        ramp: How the batch grows.
     """
 
     total_steps = 0
-    """Length of the training once it is known; objectives with a schedule are at its beginning before that."""
+    """Length of the training once it is known; before that, schedules are at their beginning and batches full."""
 
     def __init__(
         self,
@@ -56,6 +64,7 @@ class PretrainingBatches(BatchSource):
         *,
         versions: int = 0,
         is_evaluation: bool = False,
+        ramp: BatchRamp = _FULL,
     ) -> None:
         self._sampler = sampler
         self._objectives = objectives
@@ -63,25 +72,46 @@ class PretrainingBatches(BatchSource):
         self.rows_per_step = rows_per_step
         self._versions = versions
         self._is_evaluation = is_evaluation
-        self._steps_per_block = sampler.rows_per_block // rows_per_step
-        self.steps_per_epoch = self._steps_per_block * sampler.blocks_per_epoch
+        self._ramp = ramp
+        steps_per_block = sampler.rows_per_block // rows_per_step
+        self._rows_per_block = steps_per_block * rows_per_step
+        self.steps_per_epoch = steps_per_block * sampler.blocks_per_epoch
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
-        """Rows of the step's global batch: (epoch, block, place) follow from the step alone."""
-        epoch, rest = divmod(step, self.steps_per_epoch)
-        block, place = divmod(rest, self._steps_per_block)
-        first = place * self.rows_per_step
+        """Rows of the step's global batch."""
+        before = self._rows_before(step)
+        return self._batch(step, before + start, before + stop)
+
+    def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
+        """The range's share of the rows that the step has; two parts where a block ends in it."""
+        before = self._rows_before(step)
+        size = self._rows_before(step + 1) - before
+        first, last = (before + place * size // self.rows_per_step for place in (start, stop))
+        seam = last // self._rows_per_block * self._rows_per_block
+        bounds = [first, seam, last] if first < seam < last else [first, last]
+        return [self._batch(step, *part) for part in pairwise(bounds)]
+
+    def _rows_before(self, step: int) -> int:
+        if not self.total_steps:
+            return step * self.rows_per_step
+        return self._ramp.rows_before(step, self.total_steps, self.rows_per_step)
+
+    def _batch(self, step: int, first: int, last: int) -> Batch:
+        """Rows of the run, all of one block: (epoch, block, place) follow from their numbers alone."""
+        blocks, place = divmod(first, self._rows_per_block)
+        epoch, block = divmod(blocks, self._sampler.blocks_per_epoch)
         version = epoch % self._versions if self._versions else epoch
-        rows = self._sampler.rows(version, block, first + start, first + stop)
+        rows = self._sampler.rows(version, block, place, place + last - first)
         rows.progress = None if self._is_evaluation else min(1.0, step / self.total_steps) if self.total_steps else 0.0
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
 
-    def tokens_per_step(self) -> float:
-        """Real tokens of a step, on average over the first ones: rows of sentence pairs are not all full."""
-        steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
-        return sum(self.batch(step, 0, self.rows_per_step).num_tokens for step in steps) / len(steps)
+    def size_per_step(self) -> tuple[float, float]:
+        """Real tokens of a step, and with padding, on average over the first: rows of sentence pairs are not full."""
+        batches = [self.batch(s, 0, self.rows_per_step) for s in range(min(_SAMPLED_STEPS, self.steps_per_epoch))]
+        tokens, slots = sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)
+        return tokens / len(batches), slots / len(batches)
 
 
 class PretrainingModule(nn.Module):
@@ -127,7 +157,7 @@ class Feed:
         self._ahead = ahead
 
     def _build(self, step: int) -> list[Batch]:
-        return [self._source.batch(step, *share) for share in self._shares]
+        return [batch for share in self._shares for batch in self._source.micro_batches(step, *share)]
 
     def _place(self, batches: list[Batch]) -> list[Batch]:
         if self._device.type == "cpu":

@@ -205,3 +205,41 @@ def test_centered_rows_have_mean_zero_after_a_step_and_logits_differ_by_one_numb
     torch.testing.assert_close(centered.mean(0), torch.zeros(8), atol=1e-6, rtol=0)
     hidden = torch.randn(4, 8)
     torch.testing.assert_close((hidden @ centered.T).log_softmax(-1), (hidden @ plain.T).log_softmax(-1))
+
+
+def test_average_of_the_weights_is_the_formula_and_changes_places():
+    model, twin = Net(), Net()
+    groups = [parameter_groups(m.named_parameters(), 0.05, 0.0) for m in (model, twin)]
+    averaged, plain = Optimizers(AdamW().build(groups[0], model), ema=0.75), Optimizers(AdamW().build(groups[1], twin))
+    assert sorted(averaged.state()[0]) == []
+    expected: dict[str, torch.Tensor] = {}
+    for step in range(4):
+        train(model, averaged, 1, start=step)
+        train(twin, plain, 1, start=step)
+        now = {key: value.clone() for key, value in twin.state_dict().items()}
+        expected = {key: 0.75 * expected.get(key, value) + 0.25 * value for key, value in now.items()}
+    with averaged.averaged():
+        for key, value in model.state_dict().items():
+            torch.testing.assert_close(value, expected[key])
+    # the trained weights are as without an average, before and after
+    assert all(torch.equal(value, now[key]) for key, value in model.state_dict().items())
+    averaged.exchange_average()
+    torch.testing.assert_close(dict(model.state_dict()), expected)
+    plain.exchange_average()
+    assert all(torch.equal(value, now[key]) for key, value in twin.state_dict().items())
+
+
+def test_average_goes_through_files_without_loss():
+    model = Net()
+    built = Optimizers(AdamW().build(parameter_groups(model.named_parameters(), 0.05, 0.0), model), ema=0.9)
+    train(model, built, 3)
+    tensors, scalars = built.state()
+    resumed = Net()
+    resumed.load_state_dict(model.state_dict())
+    others = Optimizers(AdamW().build(parameter_groups(resumed.named_parameters(), 0.05, 0.0), resumed), ema=0.9)
+    others.load(load(save(tensors)), json.loads(json.dumps(scalars)))
+    train(model, built, 2, start=3)
+    train(resumed, others, 2, start=3)
+    for optimizers in (built, others):
+        optimizers.exchange_average()
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in model.state_dict().items())

@@ -374,3 +374,23 @@ def test_centered_embeddings_have_mean_zero(is_centered, pretrain, tmp_path):
     pretrain(center_embeddings=is_centered)
     rows = weights(tmp_path / "run")["bert.embeddings.word_embeddings.weight"]
     assert (rows.mean(0).abs().max() < 1e-6) == is_centered
+
+
+def test_the_average_is_what_is_evaluated_kept_and_saved(pretrain, tmp_path):
+    """With a decay near 1 it stays where the first step led, however long the training is."""
+    listed = {"lr": 0.05, "schedule": {"name": "constant", "warmup_ratio": 0.0}, "dropout": 0.0}
+    one = pretrain(budget="1steps", out=str(tmp_path / "one"), **listed)
+    more = {"budget": "4steps", "evaluate_every_steps": 2, "milestones_words": [500], **listed}
+    plain = pretrain(out=str(tmp_path / "plain"), **more)
+    averaged = pretrain(ema=0.9999999, **more)
+    assert averaged["mlm.loss"] == pytest.approx(one["mlm.loss"], rel=1e-4)
+    assert plain["mlm.loss"] != pytest.approx(one["mlm.loss"], rel=1e-3)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["valid.mlm.loss"] for line in lines if "valid.mlm.loss" in line] == [
+        pytest.approx(one["mlm.loss"], rel=1e-4)
+    ] * 2
+    first = weights(tmp_path / "one")
+    kept = load_file(tmp_path / "run" / "milestones" / "words-500" / "model.safetensors")
+    for found in (weights(tmp_path / "run"), kept):
+        assert max((found[name] - first[name]).abs().max() for name in first) < 1e-5
+    assert max((weights(tmp_path / "plain")[name] - first[name]).abs().max() for name in first) > 1e-2

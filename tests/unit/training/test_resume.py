@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ptft.training.interruption import Interrupted
 
 STEPS = 9
+RAMP = {"start_ratio": 0.3, "share": 0.8}
 TIMES = ("tokens_per_second", "data_wait_ratio", "mfu")
 
 
@@ -65,6 +66,10 @@ def settings(pretrain_settings, bert_run, table):
     return {
         "bert": ("pretrain", pretrain_settings("bert", dropout=0.2, evaluate_every_steps=3, **fixed)),
         "gpt2": ("pretrain", pretrain_settings("gpt2", dropout=0.2, optimizer={"name": "muon"}, **fixed)),
+        "averaged, ramp": (
+            "pretrain",
+            pretrain_settings("gpt2", dropout=0.2, ema=0.8, evaluate_every_steps=3, batch_ramp=RAMP, **fixed),
+        ),
         "finetune": ("finetune", {"model": str(bert_run), **fine}),
         "finetune scratch": ("finetune", {"init": "scratch", "preset": "bert-tiny", "vocab_size": 100, **fine}),
     }
@@ -113,7 +118,7 @@ def resume(step, settings):
     return do
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "finetune", "finetune scratch"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "averaged, ramp", "finetune", "finetune scratch"])
 def test_crash_between_checkpoints(name, tmp_path, resume, whole_run, crashed):
     folder = crashed(name, tmp_path / "run")
     assert checkpoints(folder) == ["step-00000002", "step-00000004"]
