@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ptft.config import Settings
-from ptft.errors import RecipeError
+from ptft.errors import DeviceError, RecipeError
 from ptft.optim.averaging import Average
 
 Group = dict[str, Any]
+_STEPS = "steps."  # begins the names of the groups' steps in the state
 _AVERAGE = "average."  # begins the names of the averages in the state
 
 
@@ -127,6 +129,10 @@ class Optimizers:
                         tensors[key] = value.detach().clone().contiguous()
                     else:
                         scalars[key] = value
+        for number, optimizer in enumerate(self._optimizers):
+            steps = [group["step"] for group in optimizer.param_groups if "step" in group]
+            if steps:  # some count their steps by group
+                scalars[f"{_STEPS}{number}"] = steps
         if self._average is not None:
             tensors |= {f"{_AVERAGE}{index:06d}": mean for index, mean in enumerate(self._average.state())}
         if self._scaler is not None:
@@ -139,6 +145,7 @@ class Optimizers:
         scaler_state = scalars.pop("scaler", None)
         if self._scaler is not None and scaler_state is not None:
             self._scaler.load_state_dict(scaler_state)
+        steps = {key: scalars.pop(key) for key in list(scalars) if key.startswith(_STEPS)}
         mean = [tensors[key] for key in sorted(tensors) if key.startswith(_AVERAGE)]
         if self._average is not None:
             self._average.load(mean)
@@ -147,8 +154,10 @@ class Optimizers:
         for key, value in [*tensors.items(), *scalars.items()]:
             number, index, name = key.split(".", 2)
             entries[int(number)].setdefault(int(index), {})[name] = value
-        for optimizer, state in zip(self._optimizers, entries, strict=True):
+        for number, (optimizer, state) in enumerate(zip(self._optimizers, entries, strict=True)):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            for group, step in zip(optimizer.param_groups, steps.get(f"{_STEPS}{number}", []), strict=False):
+                group["step"] = step
 
 
 def check_optimizer(build: Any, groups: list[Group], **options: Any) -> torch.optim.Optimizer:
@@ -160,5 +169,21 @@ def check_optimizer(build: Any, groups: list[Group], **options: Any) -> torch.op
     try:
         optimizer: torch.optim.Optimizer = build(groups, **options)
     except (ValueError, TypeError) as error:
-        raise RecipeError(f"optimizer: {error} (torch's {build.__name__}); give another value") from None
+        library = build.__module__.partition(".")[0]
+        raise RecipeError(f"optimizer: {error} ({library}'s {build.__name__}); give another value") from None
     return optimizer
+
+
+def pytorch_optimizer(name: str) -> Any:
+    """The library of that name, which has optimizers that torch lacks.
+
+    Raises:
+        DeviceError: It is not installed.
+    """
+    try:
+        return import_module("pytorch_optimizer")
+    except ImportError:
+        raise DeviceError(
+            f"optimizer={name} needs the library 'pytorch_optimizer', which is not installed; "
+            "pip install pytorch_optimizer, or use another (ptft list optimizers)"
+        ) from None

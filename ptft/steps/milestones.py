@@ -6,6 +6,8 @@ from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError
+
 from ptft.display import Display
 from ptft.errors import CheckpointError
 from ptft.training.checkpoint import written_aside
@@ -58,7 +60,7 @@ class Milestones:
                 with written_aside(target) as partial:
                     self._write(partial)
                     (partial / _FACTS).write_text(json.dumps(facts))
-            except OSError as error:
+            except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"cannot write the milestone {target}: {error}; make room and go on") from error
             self._display.say(f"{target}: after step {step}, {round(words):,} words seen")
 

@@ -1,4 +1,4 @@
-"""README's commands and script run as they stand, in a folder with small files of the names that they use."""
+"""README's commands, recipe and script run as they stand, in a folder with small files of the names that they use."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ import pytest
 from ptft.cli import command
 
 README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README.read_text(), flags=re.S)
+BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", README.read_text(), flags=re.S)
 
 
 def one_block(language: str) -> str:
@@ -53,6 +53,12 @@ def test_the_commands_run(workplace, monkeypatch):
         predicted = list(csv.DictReader(file))
     assert [row["text"] for row in predicted] == ["The tea was lovely", ""]
     assert predicted[0]["label"] in ("pos", "neg")
+
+
+def test_the_recipe_can_be(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    (workplace / "recipe.yaml").write_text(one_block("yaml"))
+    assert command(["check", "recipe.yaml"]) == 0
 
 
 def test_the_script_runs(workplace, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from ptft.config import load
 from ptft.errors import DataError, RecipeError, UserError
@@ -82,6 +83,19 @@ def test_steps_are_done_in_the_order_of_their_needs(write, steps, tmp_path):
     assert result["words.vocabulary"] == result_of(tmp_path / "runs" / "words")["vocabulary"]
     assert result["encoder.mlm.loss"] == result_of(tmp_path / "runs" / "encoder")["mlm.loss"]
     assert result["seconds.total"] > 0
+
+
+def test_short_rows_then_long_ones_are_two_steps(write, steps, tmp_path, pretrain_settings):
+    """The second goes on with the weights of the first, at a learning rate that leaves them as they are."""
+    short = {**steps["encoder"], "length": 16, "objective": "masked_lm", "budget": "3steps"}
+    long = {**short, "preset": "", "shape": {}, "tokenizer": "", "model": "step:short", "length": 48, "lr": 1e-12}
+    run(write({"long": long, "short": short, "words": steps["words"]}))
+    runs = tmp_path / "runs"
+    first, second = (load_file(runs / name / "model" / "model.safetensors") for name in ("short", "long"))
+    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-9
+    assert result_of(runs / "long")["tokens"] > 2 * result_of(runs / "short")["tokens"]
+    (parent,) = json.loads((runs / "long" / "manifest.json").read_text())["parents"]
+    assert (parent["path"], parent["manifest"]["step"]) == (str(runs / "short"), "pretrain")
 
 
 def test_second_call_does_nothing(write, steps, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import sys
 from typing import Annotated
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadM
 
 from ptft.config import Choice, Settings, dump
 from ptft.config import load as load_settings
-from ptft.errors import RecipeError
+from ptft.errors import DeviceError, RecipeError
 from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
@@ -40,7 +41,11 @@ class Net(nn.Module):
         return self.head(torch.tanh(self.layer[0](x)))
 
 
+LIBRARY = {"lamb": "pytorch_optimizer", "stableadamw": "pytorch_optimizer"}
+
+
 def build(name, model, lr=0.01):
+    pytest.importorskip(LIBRARY.get(name, "torch"), reason="an optimizer that torch lacks")
     settings = OPTIMIZERS[name]()
     groups = parameter_groups(model.named_parameters(), lr, settings.weight_decay)
     return Optimizers(settings.build(groups, model))
@@ -243,3 +248,51 @@ def test_average_goes_through_files_without_loss():
     for optimizers in (built, others):
         optimizers.exchange_average()
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def steps_of(name, gradients, **settings):
+    """The weight before and after each step of one matrix with given gradients."""
+    pytest.importorskip("pytorch_optimizer", reason="an optimizer that torch lacks")
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 4, bias=False)
+    chosen = OPTIMIZERS[name](**settings)
+    optimizers = Optimizers(chosen.build(parameter_groups(layer.named_parameters(), 0.1, chosen.weight_decay), layer))
+    found = [layer.weight.detach().clone()]
+    for gradient in gradients:
+        layer.weight.grad = gradient.clone()
+        optimizers.step()
+        found.append(layer.weight.detach().clone())
+    return found
+
+
+GRADIENTS = [torch.linspace(-1, 2, 12).view(4, 3), 50 * torch.linspace(1, -1, 12).view(4, 3)]
+
+
+def test_lamb_is_the_formula_of_its_paper():
+    weights = steps_of("lamb", GRADIENTS, weight_decay=0.1, beta1=0.9, beta2=0.99, eps=1e-6)
+    first = second = torch.zeros(4, 3)
+    for before, after, gradient in zip(weights, weights[1:], GRADIENTS, strict=False):
+        first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
+        update = first / (second.sqrt() + 1e-6) + 0.1 * before
+        torch.testing.assert_close(after, before - 0.1 * before.norm() / update.norm() * update)
+
+
+def test_stableadamw_makes_a_step_shorter_where_gradients_jump():
+    weights = steps_of("stableadamw", GRADIENTS, weight_decay=0.1, beta1=0.9, beta2=0.99, eps=1e-6)
+    first = second = torch.zeros(4, 3)
+    for number, (before, gradient) in enumerate(zip(weights, GRADIENTS, strict=False), 1):
+        first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
+        mean, square = first / (1 - 0.9**number), second / (1 - 0.99**number)
+        size = (gradient**2 / square).mean().sqrt().clamp(min=1)
+        assert (size > 1.2) == (number == 2)
+        expected = before * (1 - 0.1 / size * 0.1) - 0.1 / size * mean / (square.sqrt() + 1e-6)
+        torch.testing.assert_close(weights[number], expected)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_without_the_library(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(
+        DeviceError, match=f"optimizer={name} needs the library 'pytorch_optimizer', .*; pip install pyt"
+    ):
+        OPTIMIZERS[name]().build([], Net())

@@ -152,6 +152,7 @@ def test_two_processes_give_the_run_of_one(tmp_path, pretrain_settings):
     """The whole step, as ``torchrun -m ptft pretrain`` does it: tokenizer, corpus, training, evaluation, files."""
     settings = pretrain_settings("bert", dropout=0.0, cache="stores", precision="fp32", threads=1)
     settings |= {"checkpoint_every_steps": 2, "evaluate_every_steps": 2, "evaluation_rows": 8}
+    settings |= {"ema": 0.5, "batch_ramp": {"start_ratio": 0.7, "share": 1.0}, "milestones_words": [300]}
     (tmp_path / "recipe.yaml").write_text(json.dumps(settings))
     command = ["-m", "ptft", "pretrain", "recipe.yaml"]
     launch([*command, "out=two"], 2, tmp_path)
@@ -166,6 +167,22 @@ def test_two_processes_give_the_run_of_one(tmp_path, pretrain_settings):
         assert other["result"]["mlm.loss"] == pytest.approx(one["result"]["mlm.loss"], rel=2e-6)
         assert other["result"]["tokens"] == one["result"]["tokens"]
         assert other["files"] == one["files"]
+
+
+@pytest.mark.slow
+def test_two_processes_keep_one_time_and_make_the_same_steps_again(tmp_path, pretrain_settings):
+    settings = pretrain_settings("gpt2", dropout=0.1, cache="stores", precision="fp32", threads=1, budget="3s")
+    (tmp_path / "recipe.yaml").write_text(json.dumps(settings))
+    command = ["-m", "ptft", "pretrain", "recipe.yaml", "out=run"]
+    launch(command, 2, tmp_path)
+    first, weights = read_run(tmp_path / "run"), (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    positions = (tmp_path / "run" / "positions.jsonl").read_text()
+    assert first["result"]["steps"] == len(positions.splitlines()) > 2
+    (tmp_path / "run" / "result.json").unlink()  # as if it had been killed at the very end, without a checkpoint
+    launch(command, 2, tmp_path)
+    assert (tmp_path / "run" / "positions.jsonl").read_text() == positions
+    assert [line["lr"] for line in read_run(tmp_path / "run")["log"]] == [line["lr"] for line in first["log"]]
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
 
 
 def read_run(folder: Path):
