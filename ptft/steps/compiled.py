@@ -47,7 +47,7 @@ def compiled(
     evaluation = evaluation_texts(corpus, how.seed)
     content = fingerprint(corpus, split, how.seed, evaluation)
     stores_starts = how.needs_words and starting_ids(tokenizer) is None
-    parts = ["store 2", content, tokenizer_hash(tokenizer), joiner, str(end_token), str(stores_starts)]
+    parts = ["store 3", content, tokenizer_hash(tokenizer), joiner, str(end_token), str(stores_starts)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     backend = tokenizer.backend_tokenizer
 
