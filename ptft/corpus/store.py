@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -21,6 +22,7 @@ from ptft.errors import DataError
 
 _CHARACTERS_PER_BATCH = 1 << 20
 _CHARACTERS_PER_SENTENCE = 64  # added for what is kept of a sentence besides its text
+_THREADS = 2  # encoding uses all cores by itself, but handing over its result holds the interpreter
 _CHECKED_BYTES = 1 << 28  # a store up to this size is checked whenever it is opened
 
 
@@ -29,11 +31,11 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: Those of each text.
-        starts: For each text, whether each token begins a word; empty where nobody asks.
+        starts: For each token, one text after the other, whether it begins a word; None where nobody asks.
     """
 
     ids: list[list[int]]
-    starts: Sequence[Bool[ndarray, " tokens"]] = ()
+    starts: Bool[ndarray, " tokens"] | None = None
 
 
 Encode = Callable[[list[str]], Encoded]
@@ -112,7 +114,7 @@ def compile_store(
 
     Args:
         documents: Each a list of sentences; read only if the store must be made.
-        encode: Turns texts into token ids, without special tokens; called from a thread.
+        encode: Turns texts into token ids, without special tokens; called from several threads at once.
         cache: Folder of all stores.
         key: Hash of everything that decides the content.
         vocab_size: Number of ids the tokenizer can give; decides the width of a stored id.
@@ -202,14 +204,8 @@ def _write(
     with ExitStack() as stack:
         kinds = {"tokens": _Summed, "document_ends": _Summed, "end_bits": _SummedBits, "start_bits": _SummedBits}
         files = {name: stack.enter_context(kind(folder / f"{name}.bin")) for name, kind in kinds.items()}
-        # Reading and encoding the next sentences goes on in a thread while those at hand are written; encoding does
-        # not hold the interpreter and uses all cores by itself.
-        pool = stack.enter_context(ThreadPoolExecutor(1, "ptft-compile"))
-        batches = _batches(documents)
-        waiting = pool.submit(_next_encoded, batches, encode)
-        while (ready := waiting.result()) is not None:
-            waiting = pool.submit(_next_encoded, batches, encode)
-            parts = _arrays(*ready, counts, dtype, end_token)
+        for batch, encoded in _encoded(documents, encode, stack.enter_context(ThreadPoolExecutor(_THREADS))):
+            parts = _arrays(batch, encoded, counts, dtype, end_token)
             for name, file in files.items():
                 file.write(parts[name])
     if not counts.tokens:
@@ -279,9 +275,18 @@ class _SummedBits(_Summed):
         self._rest = flags[whole:]
 
 
-def _next_encoded(batches: Iterator[list[list[str]]], encode: Encode) -> tuple[list[list[str]], Encoded] | None:
-    batch = next(batches, None)
-    return None if batch is None else (batch, encode([sentence for document in batch for sentence in document]))
+def _encoded(
+    documents: Iterable[list[str]], encode: Encode, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[list[str]], Encoded]]:
+    """Batches in order; a few are encoded in threads while the next one is read and the last one written."""
+    waiting: deque[tuple[list[list[str]], Future[Encoded]]] = deque()
+    for batch in _batches(documents):
+        waiting.append((batch, pool.submit(encode, list(chain.from_iterable(batch)))))
+        if len(waiting) > _THREADS:
+            first, result = waiting.popleft()
+            yield first, result.result()
+    for first, result in waiting:
+        yield first, result.result()
 
 
 def _arrays(
@@ -290,14 +295,14 @@ def _arrays(
     """A batch of documents as the parts of the store's files; a sentence or document without a token leaves none."""
     lengths = np.array([len(ids) for ids in encoded.ids], np.int64)
     tokens = np.fromiter(chain.from_iterable(encoded.ids), dtype, int(lengths.sum()))
-    starts = np.concatenate(encoded.starts) if encoded.starts else np.zeros(0, bool)
+    starts = np.zeros(0, bool) if encoded.starts is None else encoded.starts
     document = np.repeat(np.arange(len(batch)), [len(sentences) for sentences in batch])
     used = np.flatnonzero(lengths)  # a sentence of characters that the normaliser drops has no token
     is_last = np.append(document[used][1:] != document[used][:-1], True)[: len(used)]
     if end_token is not None:
         behind = np.cumsum(lengths)[used[is_last]]
         tokens = np.insert(tokens, behind, end_token)
-        starts = np.insert(starts, behind, True) if encoded.starts else starts
+        starts = starts if encoded.starts is None else np.insert(starts, behind, True)
         lengths[used[is_last]] += 1
     ends = np.cumsum(lengths[used])
     closes = np.zeros(len(tokens), bool)

@@ -56,8 +56,7 @@ def compiled(
             encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
             return Encoded([encoding.ids for encoding in encodings])
         encodings = backend.encode_batch(texts, add_special_tokens=False)
-        starts = [word_starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
-        return Encoded([encoding.ids for encoding in encodings], starts)
+        return Encoded([encoding.ids for encoding in encodings], word_starts(encodings, texts))
 
     report = Report()
     texts = documents(corpus, split, how.seed, evaluation, report)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -27,7 +28,7 @@ def encode_with_starts(texts):
     """Also: a letter begins a word unless a letter stands before it."""
     ids = encode(texts).ids
     pieces = [[re.sub(r"[^a-z]", "", word) for word in text.split()] for text in texts]
-    return Encoded(ids, [np.array([n == 0 for w in p for n in range(len(w))], bool) for p in pieces])
+    return Encoded(ids, np.array([n == 0 for words in pieces for w in words for n in range(len(w))], bool))
 
 
 def compiled(folder, documents=DOCUMENTS, key="key", vocab_size=1000, end_token=None, encode=encode):
@@ -79,6 +80,16 @@ def test_batches_of_documents_join_without_a_seam(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_CHARACTERS_PER_BATCH", 300)
     parts = compiled(tmp_path / "parts", documents, end_token=ord("!"))
     assert parts.info == whole.info
+
+
+def test_batches_keep_their_order_whichever_is_encoded_first(tmp_path, monkeypatch):
+    def slow_at_first(texts):
+        time.sleep(0.05 if texts[0] == "a" else 0)
+        return encode(texts)
+
+    monkeypatch.setattr(store_module, "_CHARACTERS_PER_BATCH", 1)
+    store = compiled(tmp_path, [[letter] for letter in "abcdefgh"], encode=slow_at_first)
+    assert as_texts(store) == [[letter] for letter in "abcdefgh"]
 
 
 def test_checksums_are_those_of_the_files(tmp_path):
