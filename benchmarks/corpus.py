@@ -1,10 +1,11 @@
-"""Corpora: sentence splitting, near duplicates, decontamination, and the memory that reading and cleaning take.
+"""Corpora: splitting, duplicates, decontamination, the memory of reading; compiling: speed, memory, starts, kills.
 
-Run: python benchmarks/corpus.py --data DIR [--quick]
+Run: python benchmarks/corpus.py --data DIR [--quick] [--only PART]
 
 DIR holds corpora/{en-10m,ko}/{train,valid,test}.txt.gz and tasks/NAME/test.jsonl.gz. Sentence ends are compared with
 the lines of the corpora, which their makers cut by rules too: it is agreement, not truth. What is planted is drawn from
-DIR with a fixed seed. The quick form looks for near duplicates among a twentieth of the documents.
+DIR with a fixed seed. The quick form looks for near duplicates among a twentieth of the documents and compiles less
+text. What is measured of compiling, beside what, stands in compiling.py.
 """
 
 import random
@@ -17,7 +18,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from measure import Table, arguments
+from compiling import compile_memory, compile_speed, killed, second_start
+from measure import Table, arguments, machine
 
 from ptft.corpus.cleaning import Report
 from ptft.corpus.duplicates import Duplicates, ExactDuplicates, NearDuplicates
@@ -261,17 +263,32 @@ def bytes_per_document(make: Callable[[], Duplicates], texts: list[Document]) ->
     return (held[1] - held[0]) / half
 
 
-PARTS: tuple[Callable[[Namespace, Table], None], ...] = (sentences, filters, near_duplicates, contamination, memory)
+PARTS: dict[str, Callable[[Namespace, Table], None]] = {
+    "sentences": sentences,
+    "filters": filters,
+    "near_duplicates": near_duplicates,
+    "contamination": contamination,
+    "memory": memory,
+    "compile": compile_speed,
+    "compile_memory": compile_memory,
+    "second_start": second_start,
+    "killed": killed,
+}
 
 
 def main() -> None:
-    """All parts, one after the other."""
-    options = arguments(__doc__ or "")
+    """The parts one after the other, or one of them."""
+    options = arguments(__doc__ or "", only=tuple(PARTS))
     if options.data is None:
         raise SystemExit("give --data DIR, a folder with corpora/ and tasks/")
+    options.work = options.work / ("corpus-quick" if options.quick else "corpus")
     table = Table("corpus", options.quick)
-    for part in PARTS:
-        part(options, table)
+    names = [options.only] if options.only else list(PARTS)
+    table.details["parts"] = {**table.former().get("parts", {}), **{name: machine() for name in names}}
+    for name in names:
+        PARTS[name](options, table)
+    if options.only:
+        table.keep_others()
     table.finish()
 
 

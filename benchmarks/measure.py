@@ -61,6 +61,14 @@ class Table:
         """What the result file holds from the last time; empty where there is none."""
         return json.loads(self.path.read_text()) if self.path.exists() else {}
 
+    def keep_others(self) -> None:
+        """Take over what the result file holds and this run, of one part, did not measure."""
+        former = self.former()
+        known = {*self.figures, *self.details, "missed", "left_out", *machine()}
+        others = {key: value for key, value in former.items() if key not in known}
+        self.missed += [name for name in former.get("missed", []) if name in others]
+        self.figures |= others
+
     @property
     def path(self) -> Path:
         """The result file."""

@@ -103,11 +103,10 @@ def _mask_differences(reference: dict[str, Any], *, whole_word: bool) -> int:
 def _store(texts: list[list[list[str]]]) -> TokenStore:
     """A store in memory whose tokens are nothing but places."""
     lengths = [[len(sentence) for sentence in document] for document in texts]
-    ends = np.concatenate([np.cumsum(document) for document in lengths]).astype(np.uint32)
-    document_ends = np.cumsum([len(document) for document in lengths])
-    document_tokens = np.cumsum([sum(document) for document in lengths])
-    tokens = np.zeros(int(document_tokens[-1]), np.uint16)
-    return TokenStore(tokens, ends, document_ends, document_tokens, info=None)
+    document_ends = np.cumsum([sum(document) for document in lengths])
+    closes = np.zeros(int(document_ends[-1]), bool)
+    closes[np.cumsum([length for document in lengths for length in document]) - 1] = True
+    return TokenStore(np.zeros(len(closes), np.uint16), document_ends, np.packbits(closes), info=None)
 
 
 # shares

@@ -25,12 +25,12 @@ def store_of():
     def make(given):
         sentences = [sentence for document in given for sentence in document]
         tokens = np.array([token for sentence in sentences for token in sentence], np.uint16)
-        sentence_ends = np.concatenate([np.cumsum([len(sentence) for sentence in document]) for document in given])
-        document_ends = np.cumsum([len(document) for document in given])
-        document_tokens = np.cumsum([sum(map(len, document)) for document in given])
+        document_ends = np.cumsum([sum(map(len, document)) for document in given])
+        closes = np.zeros(len(tokens), bool)
+        closes[np.cumsum([len(sentence) for sentence in sentences]) - 1] = True
         size = len(tokens)
         info = StoreInfo("made", "uint16", len(given), len(sentences), size, size, size, {})
-        return TokenStore(tokens, sentence_ends.astype(np.uint32), document_ends, document_tokens, info)
+        return TokenStore(tokens, document_ends, np.packbits(closes), info)
 
     return make
 

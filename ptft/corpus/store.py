@@ -3,24 +3,26 @@
 import hashlib
 import json
 import os
-import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
+from ptft.corpus.aside import clean, written_aside
 from ptft.errors import DataError
 
-_SENTENCES_PER_BATCH = 16384
-_FILES = {"tokens": "", "sentence_ends": "uint32", "document_ends": "int64", "document_tokens": "int64"}
+_CHARACTERS_PER_BATCH = 1 << 20
+_CHARACTERS_PER_SENTENCE = 64  # added for what is kept of a sentence besides its text
+_THREADS = 2  # encoding uses all cores by itself, but handing over its result holds the interpreter
 _CHECKED_BYTES = 1 << 28  # a store up to this size is checked whenever it is opened
 
 
@@ -29,11 +31,11 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: Those of each text.
-        starts: For each text, whether each token begins a word; empty where nobody asks.
+        starts: For each token, one text after the other, whether it begins a word; None where nobody asks.
     """
 
     ids: list[list[int]]
-    starts: Sequence[Bool[ndarray, " tokens"]] = ()
+    starts: Bool[ndarray, " tokens"] | None = None
 
 
 Encode = Callable[[list[str]], Encoded]
@@ -60,18 +62,15 @@ class TokenStore:
 
     Attributes:
         tokens: All token ids, one document after the other.
-        sentence_ends: For each sentence, the number of tokens from its document's beginning to its own end.
-        document_ends: For each document, the index in ``sentence_ends`` behind its last sentence.
-        document_tokens: For each document, the index in ``tokens`` behind its last token.
+        document_ends: For each document, the index in ``tokens`` behind its last token.
+        end_bits: For each token one bit, whether it is the last of a sentence, eight to a byte from the highest.
         info: Counts and checksums.
-        start_bits: For each token one bit, whether it begins a word, eight to a byte from the highest; None where the
-            store was compiled without them.
+        start_bits: The same for whether it begins a word; None where the store was compiled without them.
     """
 
     tokens: NDArray[np.unsignedinteger]
-    sentence_ends: NDArray[np.uint32]
     document_ends: NDArray[np.int64]
-    document_tokens: NDArray[np.int64]
+    end_bits: NDArray[np.uint8]
     info: StoreInfo
     start_bits: NDArray[np.uint8] | None = None
 
@@ -82,13 +81,13 @@ class TokenStore:
 
     def document_bounds(self) -> NDArray[np.int64]:
         """Token index at which each document begins, and the total at the end: ``num_documents + 1`` numbers."""
-        return np.concatenate(([0], self.document_tokens))
+        return np.concatenate(([0], self.document_ends))
 
     def sentence_bounds(self, document: int) -> list[int]:
         """Token indices at which the sentences of a document begin, and its end."""
-        first, begin = (int(e[document - 1]) if document else 0 for e in (self.document_ends, self.document_tokens))
-        ends = self.sentence_ends[first : int(self.document_ends[document])].astype(np.int64)
-        return [begin, *(begin + ends).tolist()]
+        begin, end = int(self.document_ends[document - 1]) if document else 0, int(self.document_ends[document])
+        bits = np.unpackbits(self.end_bits[begin >> 3 : -(-end >> 3)])[begin & 7 :][: end - begin]
+        return [begin, *(np.flatnonzero(bits) + (begin + 1)).tolist()]
 
     def starts(self, index: Int[ndarray, "*shape"]) -> Bool[ndarray, "*shape"] | None:
         """Whether the tokens at ``index`` begin a word, or None where the store does not know."""
@@ -110,11 +109,12 @@ def compile_store(
 ) -> TokenStore:
     """Open the store named ``key`` below ``cache``, compiling it first if it is not there.
 
-    A store is written aside and renamed, so that a half-written one is never opened.
+    A store is written aside and renamed, so that a half-written one is never opened; what killed processes left below
+    ``cache`` is deleted.
 
     Args:
         documents: Each a list of sentences; read only if the store must be made.
-        encode: Turns texts into token ids, without special tokens; called from a thread.
+        encode: Turns texts into token ids, without special tokens; called from several threads at once.
         cache: Folder of all stores.
         key: Hash of everything that decides the content.
         vocab_size: Number of ids the tokenizer can give; decides the width of a stored id.
@@ -125,17 +125,14 @@ def compile_store(
         DataError: The corpus gives no token, or the cache folder cannot be written.
     """
     folder = cache / key
+    clean(cache)
     if not (folder / "store.json").exists():
-        partial = cache / f".{key}.{os.getpid()}.partial"
         try:
-            partial.mkdir(parents=True, exist_ok=True)
-            _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
-            partial.replace(folder)
+            with written_aside(folder) as partial:
+                _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
         except OSError as error:
             if not (folder / "store.json").exists():  # another process was faster: theirs holds the same bytes
                 raise DataError(f"cannot write the token store below {str(cache)!r}: {error.strerror}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return open_store(folder)
 
 
@@ -153,13 +150,14 @@ def open_store(folder: Path) -> TokenStore:
     except (OSError, ValueError, TypeError):
         path = folder / "store.json"
         raise DataError(f"{path} is missing or damaged; delete {folder} to compile it again") from None
-    items = {"sentence_ends": info.sentences, "document_ends": info.documents, "document_tokens": info.documents}
+    num_bytes = -(-info.tokens // 8)
     files = {
-        name: (folder / f"{name}.bin", kind or info.dtype, items.get(name, info.tokens))
-        for name, kind in _FILES.items()
+        "tokens": (folder / "tokens.bin", info.dtype, info.tokens),
+        "document_ends": (folder / "document_ends.bin", "int64", info.documents),
+        "end_bits": (folder / "end_bits.bin", "uint8", num_bytes),
     }
     if "start_bits" in info.checksums:
-        files["start_bits"] = (folder / "start_bits.bin", "uint8", -(-info.tokens // 8))
+        files["start_bits"] = (folder / "start_bits.bin", "uint8", num_bytes)
     for path, kind, length in files.values():
         expected = length * np.dtype(kind).itemsize
         if not path.exists() or path.stat().st_size != expected:
@@ -204,27 +202,18 @@ def _write(
     dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
     counts = _Counts()
     with ExitStack() as stack:
-        files = {name: stack.enter_context(_Summed(folder / f"{name}.bin")) for name in _FILES}
-        bits = _BitFile(stack.enter_context(_Summed(folder / "start_bits.bin")))
-        # Reading and encoding the next sentences goes on in a thread while those at hand are written; encoding does
-        # not hold the interpreter and uses all cores by itself.
-        pool = stack.enter_context(ThreadPoolExecutor(1, "ptft-compile"))
-        batches = _batches(documents)
-        waiting = pool.submit(_next_encoded, batches, encode)
-        while (ready := waiting.result()) is not None:
-            waiting = pool.submit(_next_encoded, batches, encode)
-            parts = _arrays(*ready, counts, dtype, end_token)
+        kinds = {"tokens": _Summed, "document_ends": _Summed, "end_bits": _SummedBits, "start_bits": _SummedBits}
+        files = {name: stack.enter_context(kind(folder / f"{name}.bin")) for name, kind in kinds.items()}
+        for batch, encoded in _encoded(documents, encode, stack.enter_context(ThreadPoolExecutor(_THREADS))):
+            parts = _arrays(batch, encoded, counts, dtype, end_token)
             for name, file in files.items():
-                file.write(parts[name].tobytes())
-            bits.write(parts["starts"])
-        bits.end()
+                file.write(parts[name])
     if not counts.tokens:
         raise DataError("the corpus is empty: no document gives a token; check the path and the text column")
-    checksums = {name: file.digest.hexdigest() for name, file in files.items()}
-    if bits.any:
-        checksums["start_bits"] = bits.file.digest.hexdigest()
-    else:
+    if not files["start_bits"].size:
+        del files["start_bits"]
         (folder / "start_bits.bin").unlink()
+    checksums = {name: file.digest.hexdigest() for name, file in files.items()}
     info = StoreInfo(key=key, dtype=dtype, checksums=checksums, cleaning=cleaning(), **asdict(counts))
     with (folder / "store.json").open("w") as info_file:
         json.dump(asdict(info), info_file, indent=1)
@@ -244,13 +233,14 @@ class _Counts:
 
 
 class _Summed:
-    """A file that keeps the SHA-256 of what is written to it, and is on the disk when it is closed."""
+    """A file of numbers that keeps the SHA-256 of what is written to it, and is on the disk when it is closed."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self.digest = hashlib.sha256()
+        self.size = 0
 
-    def __enter__(self) -> "_Summed":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -258,36 +248,45 @@ class _Summed:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def write(self, data: bytes) -> None:
+    def write(self, numbers: NDArray[Any]) -> None:
         """Append."""
+        data = numbers.tobytes()
         self._file.write(data)
         self.digest.update(data)
+        self.size += len(data)
 
 
-class _BitFile:
-    """Booleans as bits, eight to a byte across the seams of batches."""
+class _SummedBits(_Summed):
+    """Booleans as bits, eight to a byte across the seams of batches; the last byte is filled up with zeros."""
 
-    def __init__(self, file: _Summed) -> None:
-        self.file = file
-        self.any = False
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._rest = np.zeros(0, bool)
 
-    def write(self, flags: NDArray[np.bool_]) -> None:
+    def __exit__(self, *_: object) -> None:
+        super().write(np.packbits(self._rest))
+        super().__exit__()
+
+    def write(self, numbers: NDArray[Any]) -> None:
         """Append."""
-        flags = np.concatenate((self._rest, flags))
+        flags = np.concatenate((self._rest, numbers))
         whole = len(flags) // 8 * 8
-        self.any |= bool(len(flags))
-        self.file.write(np.packbits(flags[:whole]).tobytes())
+        super().write(np.packbits(flags[:whole]))
         self._rest = flags[whole:]
 
-    def end(self) -> None:
-        """Append what is left, filled up with zeros."""
-        self.file.write(np.packbits(self._rest).tobytes())
 
-
-def _next_encoded(batches: Iterator[list[list[str]]], encode: Encode) -> tuple[list[list[str]], Encoded] | None:
-    batch = next(batches, None)
-    return None if batch is None else (batch, encode([sentence for document in batch for sentence in document]))
+def _encoded(
+    documents: Iterable[list[str]], encode: Encode, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[list[str]], Encoded]]:
+    """Batches in order; a few are encoded in threads while the next one is read and the last one written."""
+    waiting: deque[tuple[list[list[str]], Future[Encoded]]] = deque()
+    for batch in _batches(documents):
+        waiting.append((batch, pool.submit(encode, list(chain.from_iterable(batch)))))
+        if len(waiting) > _THREADS:
+            first, result = waiting.popleft()
+            yield first, result.result()
+    for first, result in waiting:
+        yield first, result.result()
 
 
 def _arrays(
@@ -296,28 +295,25 @@ def _arrays(
     """A batch of documents as the parts of the store's files; a sentence or document without a token leaves none."""
     lengths = np.array([len(ids) for ids in encoded.ids], np.int64)
     tokens = np.fromiter(chain.from_iterable(encoded.ids), dtype, int(lengths.sum()))
-    starts = np.concatenate(encoded.starts) if encoded.starts else np.zeros(0, bool)
+    starts = np.zeros(0, bool) if encoded.starts is None else encoded.starts
     document = np.repeat(np.arange(len(batch)), [len(sentences) for sentences in batch])
     used = np.flatnonzero(lengths)  # a sentence of characters that the normaliser drops has no token
     is_last = np.append(document[used][1:] != document[used][:-1], True)[: len(used)]
     if end_token is not None:
         behind = np.cumsum(lengths)[used[is_last]]
         tokens = np.insert(tokens, behind, end_token)
-        starts = np.insert(starts, behind, True) if encoded.starts else starts
+        starts = starts if encoded.starts is None else np.insert(starts, behind, True)
         lengths[used[is_last]] += 1
     ends = np.cumsum(lengths[used])
-    document_ends = np.flatnonzero(is_last) + 1
-    document_tokens = ends[is_last]
-    begins = np.append(0, document_tokens)[:-1]
-    relative = ends - np.repeat(begins, np.diff(document_ends, prepend=0))
+    closes = np.zeros(len(tokens), bool)
+    closes[ends - 1] = True
     parts = {
         "tokens": tokens,
-        "sentence_ends": relative.astype(np.uint32),
-        "document_ends": document_ends + counts.sentences,
-        "document_tokens": document_tokens + counts.tokens,
-        "starts": starts,
+        "document_ends": ends[is_last] + counts.tokens,
+        "end_bits": closes,
+        "start_bits": starts,
     }
-    counts.documents += len(document_ends)
+    counts.documents += int(is_last.sum())
     counts.sentences += len(used)
     counts.tokens += len(tokens)
     for sentence in chain.from_iterable(batch):
@@ -331,8 +327,8 @@ def _batches(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
     waiting = 0
     for document in documents:
         batch.append(document)
-        waiting += len(document)
-        if waiting >= _SENTENCES_PER_BATCH:
+        waiting += sum(map(len, document)) + _CHARACTERS_PER_SENTENCE * len(document)
+        if waiting >= _CHARACTERS_PER_BATCH:
             yield batch
             batch, waiting = [], 0
     if batch:

@@ -46,7 +46,7 @@ class PairObjective(Objective):
         self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
     ) -> PairSampler:
         """Pairs; refuses corpora that cannot give both kinds."""
-        self._refuse(store.num_documents, len(store.sentence_ends))
+        self._refuse(store.num_documents, store.info.sentences)
         return PairSampler(self.rule, store, vocabulary, length, rows_per_step, seed, self.short_ratio)
 
     def check_corpus(self, beginning: Beginning, length: int) -> None:

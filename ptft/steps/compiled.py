@@ -47,7 +47,7 @@ def compiled(
     evaluation = evaluation_texts(corpus, how.seed)
     content = fingerprint(corpus, split, how.seed, evaluation)
     stores_starts = how.needs_words and starting_ids(tokenizer) is None
-    parts = ["store 2", content, tokenizer_hash(tokenizer), joiner, str(end_token), str(stores_starts)]
+    parts = ["store 3", content, tokenizer_hash(tokenizer), joiner, str(end_token), str(stores_starts)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     backend = tokenizer.backend_tokenizer
 
@@ -56,8 +56,7 @@ def compiled(
             encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
             return Encoded([encoding.ids for encoding in encodings])
         encodings = backend.encode_batch(texts, add_special_tokens=False)
-        starts = [word_starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
-        return Encoded([encoding.ids for encoding in encodings], starts)
+        return Encoded([encoding.ids for encoding in encodings], word_starts(encodings, texts))
 
     report = Report()
     texts = documents(corpus, split, how.seed, evaluation, report)

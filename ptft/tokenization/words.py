@@ -3,6 +3,8 @@
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Bool
@@ -37,24 +39,28 @@ def starting_ids(tokenizer: PreTrainedTokenizerBase) -> Bool[ndarray, " vocabula
     return starts
 
 
-def word_starts(encoding: Encoding, text: str) -> Bool[ndarray, " tokens"]:
-    """For each token of an encoded text whether it begins a word.
+def word_starts(encodings: Sequence[Encoding], texts: Sequence[str]) -> Bool[ndarray, " tokens"]:
+    """For each token of encoded texts, one text after the other, whether it begins a word.
 
     A word is what the pre-tokenizer makes one. In scripts written without spaces, where that may be a whole sentence,
     it is a token, with the bytes and marks of a letter kept together; nor does a mark inside of a word divide it.
 
     Args:
-        encoding: With offsets, without special tokens.
-        text: What was encoded.
+        encodings: With offsets, without special tokens.
+        texts: What was encoded.
     """
-    words = np.array(encoding.word_ids, np.int64)
+    lengths = np.array([len(encoding) for encoding in encodings], np.int64)
+    words = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, int(lengths.sum()))
     starts = np.ones(len(words), bool)
     starts[1:] = words[1:] != words[:-1]
-    if _NEEDS_A_LOOK.search(text):
-        end = 0
-        for index, (begin, stop) in enumerate(encoding.offsets):
-            starts[index] = index == 0 or (begin >= end and _begins(text, begin, usual=bool(starts[index])))
-            end = max(end, stop)
+    firsts = np.cumsum(lengths) - lengths
+    starts[firsts[lengths > 0]] = True
+    for first, encoding, text in zip(firsts, encodings, texts, strict=True):
+        if not text.isascii() and _NEEDS_A_LOOK.search(text):
+            end = 0
+            for index, (begin, stop) in enumerate(encoding.offsets, first):
+                starts[index] = index == first or (begin >= end and _begins(text, begin, usual=bool(starts[index])))
+                end = max(end, stop)
     return starts
 
 

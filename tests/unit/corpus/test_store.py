@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -27,7 +28,7 @@ def encode_with_starts(texts):
     """Also: a letter begins a word unless a letter stands before it."""
     ids = encode(texts).ids
     pieces = [[re.sub(r"[^a-z]", "", word) for word in text.split()] for text in texts]
-    return Encoded(ids, [np.array([n == 0 for w in p for n in range(len(w))], bool) for p in pieces])
+    return Encoded(ids, np.array([n == 0 for words in pieces for w in words for n in range(len(w))], bool))
 
 
 def compiled(folder, documents=DOCUMENTS, key="key", vocab_size=1000, end_token=None, encode=encode):
@@ -76,9 +77,19 @@ def test_ids_are_as_wide_as_the_vocabulary_needs(tmp_path, vocab_size, dtype):
 def test_batches_of_documents_join_without_a_seam(tmp_path, monkeypatch):
     documents = [[chr(97 + (n + s) % 26) * (n % 3 + s) for s in range(n % 4)] for n in range(50)]
     whole = compiled(tmp_path / "whole", documents, end_token=ord("!"))
-    monkeypatch.setattr(store_module, "_SENTENCES_PER_BATCH", 5)
+    monkeypatch.setattr(store_module, "_CHARACTERS_PER_BATCH", 300)
     parts = compiled(tmp_path / "parts", documents, end_token=ord("!"))
     assert parts.info == whole.info
+
+
+def test_batches_keep_their_order_whichever_is_encoded_first(tmp_path, monkeypatch):
+    def slow_at_first(texts):
+        time.sleep(0.05 if texts[0] == "a" else 0)
+        return encode(texts)
+
+    monkeypatch.setattr(store_module, "_CHARACTERS_PER_BATCH", 1)
+    store = compiled(tmp_path, [[letter] for letter in "abcdefgh"], encode=slow_at_first)
+    assert as_texts(store) == [[letter] for letter in "abcdefgh"]
 
 
 def test_checksums_are_those_of_the_files(tmp_path):
@@ -91,7 +102,7 @@ def test_checksums_are_those_of_the_files(tmp_path):
 def test_reopened_it_is_the_same(tmp_path):
     store, again = compiled(tmp_path), open_store(tmp_path / "key")
     assert asdict(again.info) == asdict(store.info)
-    for name in ("tokens", "sentence_ends", "document_ends", "document_tokens"):
+    for name in ("tokens", "document_ends", "end_bits"):
         assert np.array_equal(getattr(again, name), getattr(store, name))
 
 
@@ -119,7 +130,7 @@ def test_an_empty_corpus_is_refused(tmp_path, documents):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends", "document_tokens", "start_bits"])
+@pytest.mark.parametrize("name", ["tokens", "document_ends", "end_bits", "start_bits"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_cut_files_are_named(tmp_path, name, damage):
     compiled(tmp_path, encode=encode_with_starts)
@@ -135,7 +146,7 @@ def test_cut_files_are_named(tmp_path, name, damage):
         compiled(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tokens", "sentence_ends", "document_ends", "document_tokens", "start_bits"])
+@pytest.mark.parametrize("name", ["tokens", "document_ends", "end_bits", "start_bits"])
 def test_a_changed_byte_is_noticed_and_named(tmp_path, name):
     compiled(tmp_path, encode=encode_with_starts)
     path = tmp_path / "key" / f"{name}.bin"
@@ -160,9 +171,9 @@ def test_a_large_store_is_compared_again_only_if_a_file_is_another(tmp_path, mon
         open_store(tmp_path / "key")
 
 
-@pytest.mark.parametrize("per_batch", [1, 5, 16384])
+@pytest.mark.parametrize("per_batch", [1, 250, 1 << 20])
 def test_word_starts_are_kept_as_bits(tmp_path, monkeypatch, per_batch):
-    monkeypatch.setattr(store_module, "_SENTENCES_PER_BATCH", per_batch)
+    monkeypatch.setattr(store_module, "_CHARACTERS_PER_BATCH", per_batch)
     documents = [["ab cd", "e"], ["fgh i jkl", "mn"], ["o"]]
     store = compiled(tmp_path, documents, encode=encode_with_starts, end_token=ord("!"))
     assert "".join(map(chr, store.tokens)) == "abcde!fghijklmn!o!"
@@ -187,9 +198,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
         compiled(tmp_path / "cache")
 
 
-def test_the_faster_of_two_processes_wins(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module.os, "getpid", iter([1, 2]).__next__)
-
+def test_the_faster_of_two_processes_wins(tmp_path):
     def slow():
         yield DOCUMENTS[0]
         compiled(tmp_path)  # another process is done meanwhile
@@ -221,7 +230,7 @@ def documents():
 
 if sys.argv[2] == "renaming":
     Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-store._SENTENCES_PER_BATCH = 1
+store._CHARACTERS_PER_BATCH = 1
 cache = Path(sys.argv[1])
 encode = lambda texts: store.Encoded([[1, 2] for _ in texts])
 store.compile_store(documents(), encode, cache, "key", vocab_size=9, end_token=None)
@@ -233,8 +242,30 @@ def test_killed_while_compiling_nothing_opens_and_the_next_try_succeeds(tmp_path
     ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), moment], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert not (tmp_path / "key").exists()
-    assert [path.name for path in tmp_path.glob(".key.*.partial")], "the test did not interrupt anything"
+    assert list(tmp_path.glob(".key.*.partial/tokens.bin")), "the test did not interrupt anything"
     with pytest.raises(DataError):
         open_store(tmp_path / "key")
     assert as_texts(compiled(tmp_path)) == [["abc", "d"], ["efg"], ["hijk", "l"]]
     assert json.loads((tmp_path / "key" / "store.json").read_text())["documents"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_what_another_corpus_left_when_it_was_killed_is_deleted_once_a_store_is_opened(tmp_path):
+    compiled(tmp_path)
+    (tmp_path / ".other.0.partial").mkdir()
+    (tmp_path / ".other.0.partial" / "tokens.bin").write_bytes(b"half")
+    (tmp_path / ".other.0.lock").touch()
+    compiled(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_batch_holds_so_much_text_that_memory_does_not_grow_with_long_sentences(tmp_path):
+    most = 0
+
+    def watched(texts):
+        nonlocal most
+        most = max(most, sum(map(len, texts)))
+        return encode(["a"] * len(texts))
+
+    compiled(tmp_path, ([["x" * 100_000]] * 50), encode=watched)
+    assert most <= (1 << 20) + 100_000

@@ -77,7 +77,7 @@ def words_of(tokenizer, text):
     """The text cut where words begin, without the spaces between."""
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     by_id = starting_ids(tokenizer)
-    starts = word_starts(encoding, text) if by_id is None else by_id[encoding.ids]
+    starts = word_starts([encoding], [text]) if by_id is None else by_id[encoding.ids]
     assert tokenizer.unk_token_id not in encoding.ids
     return cut(text, [begin for (begin, _), is_start in zip(encoding.offsets, starts, strict=True) if is_start])
 
@@ -100,7 +100,7 @@ def theirs(tokenizer, text):
     offsets, special = (np.array([encoding[name]]) for name in ("offset_mapping", "special_tokens_mask"))
     ids, _ = DataCollatorForLanguageModeling._calc_word_ids_and_prob_mask(offsets, special)
     by_id = starting_ids(tokenizer)
-    ours = word_starts(encoding.encodings[0], text) if by_id is None else by_id[encoding["input_ids"]]
+    ours = word_starts(encoding.encodings, [text]) if by_id is None else by_id[encoding["input_ids"]]
     return [np.unique(number, return_counts=True)[1].tolist() for number in (ids[0], np.cumsum(ours))]
 
 
@@ -125,7 +125,7 @@ def test_how_many_sentences_differ_from_the_collator_of_transformers(tokenizers)
 def test_the_bytes_of_a_letter_stay_together(tokenizers):
     encoding = tokenizers["bpe"].backend_tokenizer.encode("气a", add_special_tokens=False)
     assert len(encoding.ids) == 4
-    assert word_starts(encoding, "气a").tolist() == [True, False, False, True]
+    assert word_starts([encoding], ["气a"]).tolist() == [True, False, False, True]
 
 
 def test_marks_do_not_divide_a_word():
@@ -139,4 +139,12 @@ def test_marks_do_not_divide_a_word():
 def test_nothing_has_no_words(tokenizers, text):
     for kind in ("bpe", "unigram"):
         encoding = tokenizers[kind].backend_tokenizer.encode(text, add_special_tokens=False)
-        assert word_starts(encoding, text).sum() <= 1
+        assert word_starts([encoding], [text]).sum() <= 1
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_texts_together_are_as_each_alone(tokenizers, kind):
+    texts = ["", *SPACED, " ", SPACED[0]]
+    encodings = tokenizers[kind].backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    alone = [word_starts([encoding], [text]) for encoding, text in zip(encodings, texts, strict=True)]
+    assert word_starts(encodings, texts).tolist() == np.concatenate(alone).tolist()
