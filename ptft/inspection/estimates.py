@@ -50,8 +50,8 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
         CheckpointError: The model or tokenizer cannot be opened.
         RecipeError: The architecture lacks the head that the objectives need.
     """
-    tokenizer = _tokenizer(step)
-    config = _config(step, tokenizer)
+    tokenizer = planned_tokenizer(step)
+    config = planned_config(step, tokenizer)
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
     compute = Compute(step.precision)
@@ -67,7 +67,7 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
         ("FLOPs", f"{flops * length.tokens:.3g}, {flops:.3g} a token" if length.tokens else f"{flops:.3g} a token"),
     ]
     try:
-        memory = count_memory(step, config, batch, rows, compute.device.type, compute.precision)
+        memory = count_memory(step, model, batch, rows, compute.device.type, compute.precision)
     except RuntimeError as error:
         reason = f"not estimated: {' '.join(str(error).split())[:120]}"
         return [*facts, ("memory", reason), ("time", reason)]
@@ -80,7 +80,7 @@ def _if_full(step: Pretrain) -> str:
 
 
 @dataclass(frozen=True)
-class _Untrained:
+class Untrained:
     """Stands for the tokenizer that the step will train: all that a model's shape needs of it is its size."""
 
     size: int
@@ -94,16 +94,16 @@ class _Untrained:
         return self.size
 
 
-def _tokenizer(step: Pretrain) -> PreTrainedTokenizerBase | _Untrained:
+def planned_tokenizer(step: Pretrain) -> PreTrainedTokenizerBase | Untrained:
     """The tokenizer with the new tokens, or what stands for it."""
     if name := step.tokenizer or step.model:
         tokenizer = load_tokenizer(tokenizer_folder(name))
         add_tokens(tokenizer, step.added_tokens, step.added_special_tokens)
         return tokenizer
-    return _Untrained(step.vocab_size + len(step.added_tokens) + len(step.added_special_tokens))
+    return Untrained(step.vocab_size + len(step.added_tokens) + len(step.added_special_tokens))
 
 
-def _config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | _Untrained) -> PretrainedConfig:
+def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> PretrainedConfig:
     """The configuration that the step would make or take over, its vocabulary grown as the step would grow it."""
     if step.preset:
         preset = PRESETS[step.preset]
@@ -115,7 +115,7 @@ def _config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | _Untrained) -> 
     return config
 
 
-def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | _Untrained) -> Length:
+def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> Length:
     budget, slots = Budget.parse(step.budget), step.rows_per_step * step.length
     most = "" if step.head == "causal_lm" else "at most "
     if budget.unit == "steps":

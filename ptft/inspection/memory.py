@@ -49,13 +49,13 @@ class Memory(NamedTuple):
 
 
 def count_memory(
-    step: Pretrain, config: PretrainedConfig, batch: Batch, num_rows: int, device_type: str, precision: str
+    step: Pretrain, model: PreTrainedModel, batch: Batch, num_rows: int, device_type: str, precision: str
 ) -> Memory:
-    """Count the bytes of training a new model.
+    """Count the bytes of training a model.
 
     Args:
         step: Its objectives and its optimizer.
-        config: The model.
+        model: On the device ``meta``, where it takes no memory.
         batch: Some rows, such as those of a micro-batch.
         num_rows: Rows of a micro-batch.
         device_type: Where it trains, which decides how attention is done.
@@ -66,25 +66,19 @@ def count_memory(
     """
 
     def activations(layers: int) -> int:
-        shorter = _with_layers(config, layers)
-        model = _without_storage(shorter, step)
-        choose_attention(model, device_type, precision, step.length)
-        return _peak(PretrainingModule(model, step.objective), batch, num_rows, precision)
+        with torch.device("meta"):
+            shorter = new_model(_with_layers(model.config, layers), step.head, 0)
+        choose_attention(shorter, device_type, precision, step.length)
+        return _peak(PretrainingModule(shorter, step.objective), batch, num_rows, precision)
 
-    model = _without_storage(config, step)
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    layers = config.num_hidden_layers
+    layers = model.config.num_hidden_layers
     if layers <= _MORE:
         total = activations(layers)
     else:
         few, more = activations(_FEW), activations(_MORE)
         total = few + (more - few) * (layers - _FEW) // (_MORE - _FEW)
     return Memory(weights, weights, _optimizer_bytes(step, model), total)
-
-
-def _without_storage(config: PretrainedConfig, step: Pretrain) -> PreTrainedModel:
-    with torch.device("meta"):
-        return new_model(config, step.head, 0)
 
 
 def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
