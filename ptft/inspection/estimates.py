@@ -137,7 +137,8 @@ def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> L
     size = start.text_bytes if start.is_all else epoch_bytes(step.corpus)
     if budget.unit != "epochs" or size is None:
         return Length(0, f"{_LATER}: {step.budget}")
-    tokens = budget.amount * size * sample.tokens / sample.text_bytes
+    line_ends = 0 if start.is_all else sample.lines  # the sizes of files count them
+    tokens = budget.amount * size * sample.tokens / (sample.text_bytes + line_ends)
     return Length(tokens, f"about {_round(tokens)}: {step.budget} of {size / 1e6:,.1f} MB")
 
 
@@ -145,6 +146,7 @@ class _Sample(NamedTuple):
     tokens: int
     words: int
     text_bytes: int
+    lines: int
 
 
 def _sample(corpus: CorpusSettings, tokenizer: PreTrainedTokenizerBase, seed: int) -> _Sample:
@@ -160,7 +162,8 @@ def _sample(corpus: CorpusSettings, tokenizer: PreTrainedTokenizerBase, seed: in
 
     lines = list(texts())
     ids = tokenizer(lines, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-    return _Sample(sum(map(len, ids)), sum(len(line.split()) for line in lines), sum(len(s.encode()) for s in lines))
+    words = sum(len(line.split()) for line in lines)
+    return _Sample(sum(map(len, ids)), words, sum(len(line.encode()) for line in lines), len(lines))
 
 
 def _round(amount: float) -> str:

@@ -20,7 +20,7 @@ from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
-_SENTENCE = 16
+_SENTENCE = 2  # tokens: rows of whole sentences come out full
 _SPECIALS = 5
 _MEASURED_SECONDS = 1.0
 _MOST_REPEATS = 5

@@ -67,13 +67,8 @@ MODELS = {
     "decoder": ["preset=gpt2-mini", "objective=causal_lm", "rows_per_step=8", "length=256"],
     "without dropout": ["preset=llama-mini", "objective=causal_lm", "rows_per_step=16", "dropout=0", "optimizer=sgd"],
 }
-TINY = [
-    "preset=bert-tiny",
-    "objective=masked_lm",
-    "shape.hidden_size=32",
-    "shape.intermediate_size=64",
-    "vocab_size=64",
-]
+BODY = ["objective=masked_lm", "shape.hidden_size=32", "shape.intermediate_size=64", "vocab_size=64"]
+TINY = ["preset=bert-tiny", *BODY]
 
 
 def counted(overrides, num_rows=0):
@@ -115,7 +110,7 @@ def test_activations_grow_with_the_rows_and_not_the_rest():
 
 @pytest.mark.parametrize("preset", ["bert-tiny", "modernbert-base"])
 def test_many_layers_are_counted_by_a_few(preset, monkeypatch):
-    overrides = [*TINY, f"preset={preset}", "shape.num_attention_heads=2", "shape.num_hidden_layers=9"]
+    overrides = [*BODY, f"preset={preset}", "shape.num_attention_heads=2", "shape.num_hidden_layers=9"]
     by_few = counted(overrides)
     monkeypatch.setattr("ptft.inspection.memory._MORE", 9)
     assert by_few == pytest.approx(counted(overrides), rel=0.02)
