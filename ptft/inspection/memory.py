@@ -6,8 +6,8 @@
 - optimizer state is the tensors of a parameter's size that the optimizer makes for it, seen on a model whose matrices
   are cut to 4 x 4,
 - activations are the most bytes that exist at once, beside those, while one micro-batch goes forward and back: what
-  autograd keeps and what the operations need. A model of more than six layers is counted with three and with six, and
-  each further layer as the mean of the last three.
+  autograd keeps and what the operations need. A model of more than six layers is counted with three and with six, a
+  micro-batch of more than 8,192 tokens with half of them and with these; the rest follows on a straight line.
 
 Left out: the program with its libraries (CUDA's context too), what the allocator keeps in reserve, the optimizer's
 temporary tensors, the corpus, which stays on disk, and evaluation. Attention is counted as a CPU does it; with dropout
@@ -36,6 +36,7 @@ from ptft.steps.pretrain import Pretrain
 from ptft.training.work import PretrainingModule
 
 _FEW, _MORE = 3, 6  # layers; ModernBERT repeats itself every three
+_SOME_TOKENS = 4096
 _SIDE = 4
 
 
@@ -65,20 +66,27 @@ def count_memory(
         RuntimeError: The model does something whose result's size depends on the numbers themselves.
     """
 
-    def activations(layers: int) -> int:
+    def peak(layers: int, rows: int) -> int:
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
         choose_attention(shorter, device_type, precision, step.length)
-        return _peak(PretrainingModule(shorter, step.objective), batch, num_rows, precision)
+        return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
+
+    def with_all_rows(layers: int) -> int:
+        some = max(1, _SOME_TOKENS // step.length)
+        return _on_a_line(lambda rows: peak(layers, rows), num_rows, some, 2 * some)
 
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    layers = model.config.num_hidden_layers
-    if layers <= _MORE:
-        total = activations(layers)
-    else:
-        few, more = activations(_FEW), activations(_MORE)
-        total = few + (more - few) * (layers - _FEW) // (_MORE - _FEW)
+    total = _on_a_line(with_all_rows, model.config.num_hidden_layers, _FEW, _MORE)
     return Memory(weights, weights, _optimizer_bytes(step, model), total)
+
+
+def _on_a_line(count: Callable[[int], int], number: int, low: int, high: int) -> int:
+    """``count(number)``, beyond ``high`` by the straight line through ``low`` and ``high``."""
+    if number <= high:
+        return count(number)
+    at_low = count(low)
+    return at_low + (count(high) - at_low) * (number - low) // (high - low)
 
 
 def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:

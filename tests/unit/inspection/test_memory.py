@@ -114,3 +114,9 @@ def test_many_layers_are_counted_by_a_few(preset, monkeypatch):
     by_few = counted(overrides)
     monkeypatch.setattr("ptft.inspection.memory._MORE", 9)
     assert by_few == pytest.approx(counted(overrides), rel=0.02)
+
+
+def test_many_rows_are_counted_by_some(monkeypatch):
+    by_some = counted(TINY, 200)
+    monkeypatch.setattr("ptft.inspection.memory._SOME_TOKENS", 1 << 20)
+    assert by_some == pytest.approx(counted(TINY, 200), rel=0.01)
