@@ -49,12 +49,14 @@ class Source:
         held_out: What its validation part is, if it has one of its own.
         documents: Yields the documents of a split by split and seed.
         key: What decides those, by split and seed, without the names of files.
+        text_bytes: Size of what is trained on, where that is known without reading it (plain text files); else None.
     """
 
     summary: str
     held_out: str | None
     documents: Callable[[Split, int], Iterator[Document]]
     key: Callable[[Split, int], object]
+    text_bytes: int | None = None
 
 
 def find_source(settings: SourceSettings, key: str = "corpus") -> Source:
@@ -88,6 +90,7 @@ def _limited(source: Source, limit: int) -> Source:
         summary=f"{source.summary}, at most {limit:,} documents",
         documents=lambda split, seed: itertools.islice(source.documents(split, seed), limit),
         key=lambda split, seed: [source.key(split, seed), limit],
+        text_bytes=None,
     )
 
 
@@ -155,8 +158,10 @@ def _files(summary: str, train: Sequence[Path], valid: Sequence[Path], settings:
     unused = {"split": "only data sets of the datasets library have named splits", "streaming": _STREAMS_ANYWAY}
     if all(file_format(path) == ".txt" for path in [*train, *valid]):
         unused["text"] = "text files have no columns"
-    megabytes = sum(path.stat().st_size for path in train) / 1e6
-    return Source(f"{summary} ({megabytes:,.1f} MB)", ", ".join(map(str, valid)) or None, read, key), unused
+    size = sum(path.stat().st_size for path in train)
+    text_bytes = size if all(path.suffix.lower() == ".txt" for path in train) else None
+    held_out = ", ".join(map(str, valid)) or None
+    return Source(f"{summary} ({size / 1e6:,.1f} MB)", held_out, read, key, text_bytes), unused
 
 
 def _dataset(settings: SourceSettings) -> _Found:

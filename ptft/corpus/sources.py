@@ -27,6 +27,7 @@ __all__ = [
     "beginning",
     "describe",
     "documents",
+    "epoch_bytes",
     "fingerprint",
     "title",
 ]
@@ -182,6 +183,23 @@ def beginning(settings: CorpusSettings, seed: int) -> Beginning:
         sentences += len(document)
         text_bytes += sum(len(sentence.encode()) for sentence in document)
     return Beginning(num_documents, sentences, text_bytes, is_all=True)
+
+
+def epoch_bytes(settings: CorpusSettings) -> float | None:
+    """About how many bytes of text an epoch has, where the sizes of its files say so; None if only reading would.
+
+    Raises:
+        DataError: The corpus cannot be found.
+        RecipeError: As :func:`documents`.
+    """
+    if settings.filters or settings.duplicates != "keep" or settings.contaminated == "drop":
+        return None
+    total = 0.0
+    for part in _parts(settings):
+        if part.source.text_bytes is None:
+            return None
+        total += part.source.text_bytes * part.weight * (1 if part.source.held_out else 1 - settings.valid_ratio)
+    return total
 
 
 def fingerprint(settings: CorpusSettings, split: Split, seed: int, evaluation: Evaluation | None = None) -> str:

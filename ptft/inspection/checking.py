@@ -1,12 +1,10 @@
-"""What ``ptft check`` says: every setting with its origin, whether it can work, and how large the model would be."""
+"""What ``ptft check`` says: every setting with its origin, whether it can work, and what a pretraining would take."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from ptft.actions import ACTIONS
 from ptft.actions.action import Action
@@ -14,14 +12,12 @@ from ptft.config import RECIPE_KEYS, Loaded, Settings, load, plain
 from ptft.config.problems import dotted
 from ptft.config.sheet import leaves
 from ptft.corpus.sources import describe
-from ptft.models.building import new_config, new_model, read_config
-from ptft.models.presets import PRESETS
+from ptft.inspection.estimates import pretraining_facts
 from ptft.recipe import Run, check_folder, named, resolve
 from ptft.steps import STEPS
 from ptft.steps.folder import standing
 from ptft.steps.pretrain import Pretrain
 from ptft.steps.step import Step
-from ptft.tokenization import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -111,33 +107,4 @@ def _folder(step: Step) -> str:
 def _facts(step: Step) -> list[tuple[str, str]]:
     if not isinstance(step, Pretrain):
         return []
-    return [("corpus", describe(step.corpus)), ("parameters", _parameters(step))]
-
-
-def _parameters(step: Pretrain) -> str:
-    note = ""
-    if step.preset:
-        tokenizer = load_tokenizer(step.tokenizer) if step.tokenizer else _Untrained(step.vocab_size)
-        note = "" if step.tokenizer else f", if the tokenizer has all of {step.vocab_size:,} tokens"
-        preset = PRESETS[step.preset]
-        config = new_config(
-            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.dropout, shape=step.shape
-        )
-    else:
-        config = read_config(step.model)
-    with torch.device("meta"):  # shapes without memory
-        model = new_model(config, step.head, step.seed)
-    return f"{sum(parameter.numel() for parameter in model.parameters()):,}{note}"
-
-
-@dataclass(frozen=True)
-class _Untrained:
-    """Stands for the tokenizer that the step will train: all that a model's shape needs of it is its size."""
-
-    size: int
-    bos_token_id: None = None
-    eos_token_id: None = None
-    pad_token_id: None = None
-
-    def __len__(self) -> int:
-        return self.size
+    return [("corpus", describe(step.corpus)), *pretraining_facts(step)]

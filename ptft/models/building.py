@@ -27,6 +27,13 @@ _AUTO = {
     "backbone": transformers.AutoModel,
     "classification": transformers.AutoModelForSequenceClassification,
 }
+_TRAINS = {
+    "masked_lm": "masked LM",
+    "pretraining": "pairs of texts",
+    "causal_lm": "causal LM",
+    "backbone": "hidden states",
+    "classification": "classification",
+}
 _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -34,9 +41,11 @@ _DROPOUTS = (
     "embd_pdrop",
     "attn_pdrop",
     "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
 )
-_POSITION_NAMES = ("position_embeddings", "wpe")
-_FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+_POSITION_NAMES = ("position_embeddings", "positions_embed", "wpe")
+_FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
 _ROWS_MULTIPLE = 64
 _NO_SHAPE = (
     "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_decoder",
@@ -64,14 +73,15 @@ def new_config(
     Args:
         preset: Architecture and shape.
         tokenizer: Decides the vocabulary's size and the ids of special tokens.
-        positions: Longest input in tokens.
+        positions: Longest input in tokens; the rows that RoBERTa keeps for padding come on top, also of a ``shape``.
         dropout: For every dropout that the architecture has.
         shape: Attributes of the configuration that replace the preset's.
 
     Raises:
         RecipeError: ``shape`` names an attribute that the configuration does not have, or the shape is impossible.
     """
-    return _shaped(preset, positions, dropout, shape, vocab_size=len(tokenizer), **special_ids(tokenizer))
+    frame = {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
+    return _shaped(preset, positions, dropout, shape, vocab_size=len(tokenizer), **special_ids(tokenizer), **frame)
 
 
 def set_dropout(config: PretrainedConfig, dropout: float) -> None:
@@ -110,10 +120,12 @@ def _shaped(
             raise RecipeError(f"shape.{name}: is decided by the tokenizer; leave it out")
         if name not in free:
             raise RecipeError(f"shape.{name}: {preset.model_type} has no such attribute{nearest(name, free)}")
-    length_name = "n_positions" if preset.model_type == "gpt2" else "max_position_embeddings"
+    length_name = "n_positions" if "n_positions" in known else "max_position_embeddings"
     values = {**preset.shape, length_name: positions, **{name: dropout for name in _DROPOUTS if name in known}, **shape}
+    ids = {name: value for name, value in from_tokenizer.items() if name in known}
     try:
-        config = AutoConfig.for_model(preset.model_type, **values, **from_tokenizer)
+        config = AutoConfig.for_model(preset.model_type, **values, **ids)
+        config.max_position_embeddings += _padding_offset(config)
     except _IMPOSSIBLE as error:
         raise _impossible_shape(preset, shape, error) from None
     sizes = {"layers": config.num_hidden_layers, "hidden size": config.hidden_size, "heads": config.num_attention_heads}
@@ -158,7 +170,11 @@ def new_model(
         position_init: ``normal`` leaves the architecture's; ``sinusoidal`` starts learned position embeddings as the
             sinusoids of Vaswani et al. 2017 (arXiv 1706.03762, section 3.5), scaled to the word embeddings' standard
             deviation, so that neighbours can be told from the first step on. No effect without such embeddings.
+
+    Raises:
+        RecipeError: As :func:`check_head`.
     """
+    check_head(config, head)
     torch.manual_seed(seed)
     model: PreTrainedModel = _AUTO[head].from_config(config)
     embeddings = cast("Tensor", model.get_input_embeddings().weight)
@@ -169,6 +185,19 @@ def new_model(
         with torch.no_grad():
             table.weight.copy_(_sinusoids(*table.weight.shape, std=embedding_std or config.initializer_range))
     return model
+
+
+def check_head(config: PretrainedConfig, head: Head) -> None:
+    """Refuse a new model whose architecture lacks the head that the objectives need.
+
+    Raises:
+        RecipeError: It does.
+    """
+    classes = _AUTO[head]._model_mapping
+    name = classes[type(config)].__name__ if type(config) in classes else ""
+    if not name or (head == "pretraining" and not name.endswith("ForPreTraining")):
+        other = "; train it with masked_lm alone, or take a bert preset" if head == "pretraining" else ""
+        raise RecipeError(f"objective: {config.model_type} has no head for {_TRAINS[head]}{other}")
 
 
 def _position_embeddings(model: PreTrainedModel) -> nn.Embedding | None:
@@ -302,9 +331,13 @@ def max_positions(config: PretrainedConfig) -> int:
     for attribute in ("max_position_embeddings", "n_positions"):
         value = getattr(config, attribute, None)
         if isinstance(value, int) and value > 0:
-            offset = (config.pad_token_id or 0) + 1 if config.model_type in _PADDED_POSITIONS else 0
-            return value - offset
+            return value - _padding_offset(config)
     return 1 << 20
+
+
+def _padding_offset(config: PretrainedConfig) -> int:
+    """The rows of its position embeddings that an architecture of RoBERTa's kind leaves to padding."""
+    return (config.pad_token_id or 0) + 1 if config.model_type in _PADDED_POSITIONS else 0
 
 
 def check_length(length: int, positions: int) -> None:

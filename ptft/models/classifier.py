@@ -31,7 +31,7 @@ _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
     "distilbert": ("cls",),
     "modernbert": ("cls", "mean"),
 }
-_DECODERS = {"gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "gemma"}
+_DECODERS = {"openai-gpt", "gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "gemma"}
 
 
 def is_decoder_config(config: PretrainedConfig) -> bool:

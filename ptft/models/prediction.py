@@ -32,7 +32,7 @@ _VOCABULARY_HEADS: Mapping[str, Head] = {
     "camembert": _part("lm_head"),
     "modernbert": _part("head", "decoder"),
     "distilbert": _part("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
-    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3"), _part("lm_head")),
+    **dict.fromkeys(("openai-gpt", "gpt2", "llama", "mistral", "qwen2", "qwen3"), _part("lm_head")),
 }
 
 

@@ -20,7 +20,7 @@ class Preset:
 
     name: str
     summary: str
-    model_type: Literal["bert", "gpt2", "llama"]
+    model_type: Literal["bert", "roberta", "modernbert", "openai-gpt", "gpt2", "llama"]
     kind: Literal["encoder", "decoder"]
     positions: int
     shape: Mapping[str, Any]

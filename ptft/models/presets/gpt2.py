@@ -1,12 +1,17 @@
-"""GPT-2's shapes (Radford et al. 2019), the 125M model of GPT-3 (Brown et al. 2020, table 2.1), and smaller ones."""
+"""GPT-2's shapes (Radford et al. 2019, Language Models are Unsupervised Multitask Learners), and smaller ones.
+
+The four sizes have 124, 355, 774 and 1,558 million parameters with 50,257 byte-level BPE tokens, as released; the
+paper's table 2 says 117M, 345M, 762M and 1542M, which was corrected later. All were trained with 512 rows of 1,024
+tokens a step; the paper gives no learning rates.
+"""
 
 from ptft.models.preset import Preset
 
 
-def _gpt(name: str, layers: int, width: int, heads: int, positions: int) -> Preset:
+def _gpt2(name: str, layers: int, width: int, heads: int, positions: int) -> Preset:
     return Preset(
         name=name,
-        summary=f"GPT-2 style decoder, {layers} layers x {width}, {heads} heads, {positions} positions",
+        summary=f"GPT-2 decoder, {layers} layers x {width}, {heads} heads, {positions} positions",
         model_type="gpt2",
         kind="decoder",
         positions=positions,
@@ -14,10 +19,10 @@ def _gpt(name: str, layers: int, width: int, heads: int, positions: int) -> Pres
     )
 
 
-TINY = _gpt("gpt2-tiny", 2, 128, 2, 512)
-MINI = _gpt("gpt2-mini", 4, 256, 4, 512)
-SMALL = _gpt("gpt2-small", 6, 384, 6, 1024)
-GPT2 = _gpt("gpt2", 12, 768, 12, 1024)
-MEDIUM = _gpt("gpt2-medium", 24, 1024, 16, 1024)
-LARGE = _gpt("gpt2-large", 36, 1280, 20, 1024)
-GPT3_SMALL = _gpt("gpt3-small", 12, 768, 12, 2048)
+TINY = _gpt2("gpt2-tiny", 2, 128, 2, 512)
+MINI = _gpt2("gpt2-mini", 4, 256, 4, 512)
+SMALL = _gpt2("gpt2-small", 6, 384, 6, 1024)
+GPT2 = _gpt2("gpt2", 12, 768, 12, 1024)
+MEDIUM = _gpt2("gpt2-medium", 24, 1024, 16, 1024)
+LARGE = _gpt2("gpt2-large", 36, 1280, 20, 1024)
+XL = _gpt2("gpt2-xl", 48, 1600, 25, 1024)

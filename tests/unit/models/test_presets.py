@@ -2,7 +2,14 @@ import math
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraining, BertTokenizer, GPT2Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    BertTokenizer,
+    GPT2Tokenizer,
+)
 
 from ptft.errors import RecipeError
 from ptft.models.building import check_shape, max_positions, new_config, new_model
@@ -30,36 +37,99 @@ def test_preset_builds_a_model(name, tokenizers):
     assert config.vocab_size == len(tokenizer)
     assert (config.bos_token_id, config.eos_token_id) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
     assert config.pad_token_id == tokenizer.pad_token_id
+    for mark in ("cls", "sep"):
+        assert getattr(config, f"{mark}_token_id", None) in (None, getattr(tokenizer, f"{mark}_token_id"))
     assert max_positions(config) == preset.positions
     assert all(getattr(config, key) == value for key, value in preset.shape.items())
     with torch.device("meta"):
-        model = new_model(config, "pretraining" if preset.kind == "encoder" else "causal_lm", 0)
+        model = new_model(config, "masked_lm" if preset.kind == "encoder" else "causal_lm", 0)
     assert model.config.num_hidden_layers == config.num_hidden_layers
 
 
-# Millions of parameters: Devlin et al. 2019; Turc et al. 2019, table 1; Radford et al. 2019 as released.
-PUBLISHED = {
-    "bert-tiny": 4.4,
-    "bert-mini": 11.3,
-    "bert-small": 29.1,
-    "bert-medium": 41.7,
-    "bert-base": 110.1,
-    "bert-large": 340,
-    "gpt2": 124.4,
-    "gpt2-medium": 354.8,
-    "gpt2-large": 774.0,
-}
+# Preset, vocabulary, millions of parameters that the source gives, how far the stock model may be from that.
+PUBLISHED = [
+    # Turc et al. 2019, table 1.
+    ("bert-tiny", 30_522, 4.4, 0.01),
+    ("bert-mini", 30_522, 11.3, 0.01),
+    ("bert-small", 30_522, 29.1, 0.01),
+    ("bert-medium", 30_522, 41.7, 0.01),
+    # Devlin et al. 2019, section 3.
+    ("bert-base", 30_522, 110, 0.005),
+    ("bert-large", 30_522, 340, 0.015),  # the published checkpoint has 335 million and a pretraining head of 1
+    # Liu et al. 2019, table 8; Warner et al. 2024, section 2.2.
+    ("roberta-base", 50_265, 125, 0.005),
+    ("roberta-large", 50_265, 355, 0.005),
+    ("modernbert-base", 50_368, 149, 0.005),
+    ("modernbert-large", 50_368, 395, 0.005),
+    # Radford et al. 2018, who print no number; this is the one that is quoted.
+    ("gpt1", 40_478, 117, 0.005),
+    # Radford et al. 2019 as corrected with the release; for the paper's table 2 see below.
+    ("gpt2", 50_257, 124, 0.005),
+    ("gpt2-medium", 50_257, 355, 0.005),
+    ("gpt2-large", 50_257, 774, 0.005),
+    ("gpt2-xl", 50_257, 1_558, 0.005),
+    # Brown et al. 2020, table 2.1, which rounds.
+    ("gpt3-small", 50_257, 125, 0.01),
+    ("gpt3-medium", 50_257, 350, 0.02),
+    ("gpt3-large", 50_257, 760, 0.01),
+    ("gpt3-xl", 50_257, 1_300, 0.02),
+    ("gpt3-2.7b", 50_257, 2_700, 0.02),
+    ("gpt3-6.7b", 50_257, 6_700, 0.01),
+    ("gpt3-13b", 50_257, 13_000, 0.015),
+    ("gpt3-175b", 50_257, 175_000, 0.005),
+    # Zhang et al. 2024; Touvron et al. 2023, table 2.
+    ("llama-1.1b", 32_000, 1_100, 0.005),
+    ("llama-7b", 32_000, 6_700, 0.01),
+    ("llama-13b", 32_000, 13_000, 0.005),
+]
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_number_of_parameters_is_as_published(name):
+def length_of(preset):
+    """The attribute that holds the positions, two more for RoBERTa as it was published."""
+    name = "n_positions" if preset.model_type in ("openai-gpt", "gpt2") else "max_position_embeddings"
+    return {name: preset.positions + 2 * (preset.model_type == "roberta")}
+
+
+def millions(name, vocab_size):
+    """Parameters of a preset with its pretraining head, made without memory."""
     preset = PRESETS[name]
-    vocab_size = 30522 if preset.model_type == "bert" else 50257
-    config = AutoConfig.for_model(preset.model_type, **preset.shape, vocab_size=vocab_size)
-    kind = AutoModelForPreTraining if preset.kind == "encoder" else AutoModelForCausalLM
+    config = AutoConfig.for_model(preset.model_type, **{**preset.shape, **length_of(preset)}, vocab_size=vocab_size)
+    kind = AutoModelForPreTraining if preset.model_type == "bert" else None
+    kind = kind or (AutoModelForMaskedLM if preset.kind == "encoder" else AutoModelForCausalLM)
     with torch.device("meta"):
         model = kind.from_config(config)
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(PUBLISHED[name], rel=0.015)
+    return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+@pytest.mark.parametrize(("name", "vocab_size", "published", "tolerance"), PUBLISHED)
+def test_number_of_parameters_is_as_published(name, vocab_size, published, tolerance):
+    assert millions(name, vocab_size) == pytest.approx(published, rel=tolerance)
+
+
+def test_every_preset_of_a_paper_is_in_the_table():
+    ours = {"gpt2-tiny", "gpt2-mini", "gpt2-small", "llama-tiny", "llama-mini", "llama-small", "llama-base"}
+    assert {name for name, *_ in PUBLISHED} == set(PRESETS) - ours
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"), [("gpt2", 117), ("gpt2-medium", 345), ("gpt2-large", 762), ("gpt2-xl", 1_542)]
+)
+def test_the_gpt2_paper_prints_fewer_parameters_than_its_numbers_give(name, printed):
+    """Table 2 says 117M for what has 124M, and so on; the authors corrected it with the release."""
+    assert 7 < millions(name, 50_257) - printed < 17
+
+
+def test_where_the_numbers_of_gpt3_do_not_fit_together():
+    """Table 2.1: 24 heads of 128 are wider than XL, and 13B's width of 5140 is no multiple of 128."""
+    assert 24 * 128 > PRESETS["gpt3-xl"].shape["n_embd"] == 16 * 128
+    assert 5140 % 128 != 0 == PRESETS["gpt3-13b"].shape["n_embd"] % 128
+    heads = {
+        name: preset.shape["n_embd"] / preset.shape["n_head"] for name, preset in PRESETS.items() if "gpt3" in name
+    }
+    assert heads == {
+        "gpt3-small": 64, "gpt3-medium": 64, "gpt3-large": 96, "gpt3-xl": 128, "gpt3-2.7b": 80, "gpt3-6.7b": 128,
+        "gpt3-13b": 128, "gpt3-175b": 128,
+    }  # fmt: skip
 
 
 def test_dropout_is_set_everywhere(tokenizers):
@@ -67,6 +137,25 @@ def test_dropout_is_set_everywhere(tokenizers):
     assert (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) == (0.25, 0.25)
     gpt2 = new_config(PRESETS["gpt2-tiny"], tokenizers["decoder"], positions=16, dropout=0.25, shape={})
     assert (gpt2.resid_pdrop, gpt2.embd_pdrop, gpt2.attn_pdrop) == (0.25, 0.25, 0.25)
+
+
+def test_dropout_of_every_kind_is_set(tokenizers):
+    config = new_config(PRESETS["modernbert-base"], tokenizers["encoder"], positions=16, dropout=0.25, shape={})
+    assert (config.embedding_dropout, config.attention_dropout, config.mlp_dropout) == (0.25, 0.25, 0.25)
+
+
+def test_rows_for_padding_come_on_top_of_the_positions(tokenizers):
+    for shape in ({}, {"max_position_embeddings": 16}):
+        config = new_config(PRESETS["roberta-base"], tokenizers["encoder"], positions=16, dropout=0.0, shape=shape)
+        assert (max_positions(config), config.max_position_embeddings) == (16, 16 + config.pad_token_id + 1)
+
+
+@pytest.mark.parametrize("name", ["roberta-base", "modernbert-base"])
+def test_no_head_for_pairs(name, tokenizers):
+    shape = {"num_hidden_layers": 1}
+    config = new_config(PRESETS[name], tokenizers["encoder"], positions=16, dropout=0.0, shape=shape)
+    with pytest.raises(RecipeError, match=f"{config.model_type} has no head for pairs of texts; train it with masked"):
+        new_model(config, "pretraining", 0)
 
 
 def test_shape_replaces_the_preset(tokenizers):
@@ -137,3 +226,4 @@ def test_no_position_embeddings_to_initialise():
     with pytest.raises(RecipeError, match="position_init: llama-tiny computes its positions"):
         check_shape(PRESETS["llama-tiny"], {}, "sinusoidal")
     check_shape(PRESETS["gpt2-tiny"], {}, "sinusoidal")
+    check_shape(PRESETS["gpt1"], {}, "sinusoidal")

@@ -1,0 +1,211 @@
+"""What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from ptft.compute import Compute
+from ptft.corpus.sources import CorpusSettings, beginning, documents, epoch_bytes
+from ptft.inspection.memory import Memory, count_memory, free_bytes
+from ptft.inspection.trial import measure, random_rows
+from ptft.models.building import grown_size, new_config, new_model, read_config
+from ptft.models.flops import peak_flops, training_flops
+from ptft.models.presets import PRESETS
+from ptft.objectives.rows import Batch
+from ptft.steps.evaluation_texts import evaluation_texts
+from ptft.steps.pretrain import Pretrain
+from ptft.tokenization import add_tokens, load_tokenizer, tokenizer_folder
+from ptft.training.budget import Budget
+
+Fact = tuple[str, str]
+_SAMPLED_ROWS = 8
+_SAMPLED_BYTES = 1 << 20
+_LATER = "known when the corpus is compiled"
+_TRIAL_SECONDS = 1.0  # a row that takes longer at the device's best rate is not tried
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_PARTS = {"weights": "weights", "gradients": "gradients", "optimizer_state": "optimizer state"}
+
+
+class Length(NamedTuple):
+    """How long a training is: its tokens, exactly or about, and how that is known; 0 tokens if it is not."""
+
+    tokens: float
+    text: str
+
+
+def pretraining_facts(step: Pretrain) -> list[Fact]:
+    """Parameters, tokens, FLOPs, memory and time of a pretraining, each with what it rests on.
+
+    Nothing is written and the corpus is not compiled: rows are of random tokens. FLOPs are those of
+    :func:`ptft.models.flops.training_flops`, memory is :func:`ptft.inspection.memory.count_memory`'s, and the time is
+    measured by some steps of the real model on this device, if they fit it. Rows are taken to be full, and to be as
+    many and as long throughout as the settings say.
+
+    Raises:
+        CheckpointError: The model or tokenizer cannot be opened.
+        RecipeError: The architecture lacks the head that the objectives need.
+    """
+    tokenizer = planned_tokenizer(step)
+    config = planned_config(step, tokenizer)
+    with torch.device("meta"):  # shapes without memory
+        model = new_model(config, step.head, 0)
+    compute = Compute(step.precision)
+    rows = max(1, step.rows_per_step // (step.accumulate * compute.num_processes))
+    batch = random_rows(step, config, min(rows, _SAMPLED_ROWS))
+    predictions = sum(batch.counts[objective.name] for objective in step.objective if not objective.makes_pairs)
+    flops = training_flops(model, batch.num_slots, step.length, predictions) / batch.num_slots
+    length = _length(step, tokenizer)
+    known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
+    facts = [
+        ("parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}{known}"),
+        ("tokens", length.text),
+        ("FLOPs", f"{flops * length.tokens:.3g}, {flops:.3g} a token" if length.tokens else f"{flops:.3g} a token"),
+    ]
+    try:
+        memory = count_memory(step, model, batch, rows, compute.device.type, compute.precision)
+    except RuntimeError as error:
+        reason = f"not estimated: {' '.join(str(error).split())[:120]}"
+        return [*facts, ("memory", reason), ("time", reason)]
+    time = _time(step, config, compute, batch, rows, memory, flops, length)
+    return [*facts, ("memory", _memory_text(memory, rows)), ("time", time)]
+
+
+def _if_full(step: Pretrain) -> str:
+    return f", if the tokenizer has all of {step.vocab_size:,} tokens"
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """Stands for the tokenizer that the step will train: all that a model's shape needs of it is its size."""
+
+    size: int
+    bos_token_id: None = None
+    eos_token_id: None = None
+    pad_token_id: int = 0
+    cls_token_id: None = None
+    sep_token_id: None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def planned_tokenizer(step: Pretrain) -> PreTrainedTokenizerBase | Untrained:
+    """The tokenizer with the new tokens, or what stands for it."""
+    if name := step.tokenizer or step.model:
+        tokenizer = load_tokenizer(tokenizer_folder(name))
+        add_tokens(tokenizer, step.added_tokens, step.added_special_tokens)
+        return tokenizer
+    return Untrained(step.vocab_size + len(step.added_tokens) + len(step.added_special_tokens))
+
+
+def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> PretrainedConfig:
+    """The configuration that the step would make or take over, its vocabulary grown as the step would grow it."""
+    if step.preset:
+        preset = PRESETS[step.preset]
+        return new_config(
+            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.dropout, shape=step.shape
+        )
+    config = copy.deepcopy(read_config(step.model))
+    config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
+    return config
+
+
+def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> Length:
+    budget, slots = Budget.parse(step.budget), step.rows_per_step * step.length
+    most = "" if step.head == "causal_lm" else "at most "
+    if budget.unit == "steps":
+        steps = max(1, round(budget.amount))
+        return Length(
+            steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {step.rows_per_step} x {step.length}"
+        )
+    if budget.unit == "tokens":
+        steps = max(1, round(budget.amount / slots))
+        less = "about" if step.head == "causal_lm" else "at least"
+        return Length(budget.amount, f"{budget.amount:,.0f}: {less} {steps:,} steps of {most}{slots:,}")
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return Length(0, f"{_LATER}: {step.budget}, and there is no tokenizer yet")
+    sample = _sample(step.corpus, tokenizer, step.seed)
+    if budget.unit == "words":
+        tokens = budget.amount * sample.tokens / sample.words
+        return Length(tokens, f"about {_round(tokens)}: {step.budget}, by the first {sample.text_bytes / 1e6:.1f} MB")
+    start = beginning(step.corpus, step.seed)
+    size = start.text_bytes if start.is_all else epoch_bytes(step.corpus)
+    if budget.unit != "epochs" or size is None:
+        return Length(0, f"{_LATER}: {step.budget}")
+    line_ends = 0 if start.is_all else sample.lines  # the sizes of files count them
+    tokens = budget.amount * size * sample.tokens / (sample.text_bytes + line_ends)
+    return Length(tokens, f"about {_round(tokens)}: {step.budget} of {size / 1e6:,.1f} MB")
+
+
+class _Sample(NamedTuple):
+    tokens: int
+    words: int
+    text_bytes: int
+    lines: int
+
+
+def _sample(corpus: CorpusSettings, tokenizer: PreTrainedTokenizerBase, seed: int) -> _Sample:
+    """Tokens, words and bytes of the first documents."""
+
+    def texts() -> Iterator[str]:
+        size = 0
+        for sentence in itertools.chain.from_iterable(documents(corpus, "train", seed, evaluation_texts(corpus, seed))):
+            if size > _SAMPLED_BYTES:
+                return
+            size += len(sentence.encode())
+            yield sentence
+
+    lines = list(texts())
+    ids = tokenizer(lines, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    words = sum(len(line.split()) for line in lines)
+    return _Sample(sum(map(len, ids)), words, sum(len(line.encode()) for line in lines), len(lines))
+
+
+def _round(amount: float) -> str:
+    """A number of which three digits count."""
+    return f"{float(f'{amount:.3g}'):,.0f}"
+
+
+def _memory_text(memory: Memory, rows: int) -> str:
+    parts = [f"{label} {_size(getattr(memory, name))}" for name, label in _PARTS.items()]
+    activations = f"activations of {rows:,} row{'s' if rows > 1 else ''} at once {_size(memory.activations)}"
+    return f"about {_size(sum(memory))}: {' + '.join([*parts, activations])}; beside the program and evaluation"
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:,.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _time(
+    step: Pretrain, config: PretrainedConfig, compute: Compute, batch: Batch, rows: int, memory: Memory, flops: float,
+    length: Length,
+) -> str:  # fmt: skip
+    """The time of the whole training at the rate of some steps on this device, or why they are not made."""
+    row_flops = flops * step.length
+    rate = peak_flops(compute.device, _DTYPES[compute.precision])
+    if row_flops > rate * _TRIAL_SECONDS:
+        return f"not estimated: a row takes {row_flops:.2g} FLOPs, {row_flops / rate:.0f} s at this device's best rate"
+    tried = max(1, min(len(batch.tensors["input_ids"]), int(rate * _TRIAL_SECONDS / row_flops)))
+    needed = sum(memory[:3]) + memory.activations * tried / rows
+    if needed > free_bytes(compute.device) / 2:
+        return (
+            f"not estimated: {tried} row{'s' if tried > 1 else ''} would take {_size(needed)} of this device's memory"
+        )
+    seconds = measure(step, config, compute, random_rows(step, config, tried))
+    per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + seconds.update_seconds
+    slots = step.rows_per_step * step.length
+    text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
+    return f"about {_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text
+
+
+def _duration(seconds: float) -> str:
+    """Seconds, minutes, hours, days or years, in two digits."""
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"

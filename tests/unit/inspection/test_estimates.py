@@ -1,0 +1,153 @@
+"""What a pretraining would take, as far as that is known before it."""
+
+import re
+
+import pytest
+import torch
+
+from ptft.config import load
+from ptft.errors import RecipeError
+from ptft.inspection import estimates
+from ptft.inspection.estimates import planned_config, planned_tokenizer, pretraining_facts
+from ptft.inspection.trial import random_rows
+from ptft.models.building import new_model, read_config
+from ptft.models.flops import training_flops
+from ptft.models.presets import PRESETS
+from ptft.objectives import OBJECTIVES
+from ptft.steps import STEPS
+
+TINY = ["preset=bert-tiny", "shape.hidden_size=32", "shape.intermediate_size=64", "vocab_size=100", "precision=fp32"]
+GPT = [
+    "preset=gpt2-tiny",
+    "objective=causal_lm",
+    "shape.n_embd=16",
+    "shape.n_layer=1",
+    "vocab_size=300",
+    "precision=fp32",
+]
+
+
+def settings(*overrides):
+    return load(STEPS["pretrain"], None, [*overrides, "out=x", "threads=1"]).settings
+
+
+@pytest.fixture
+def facts(monkeypatch):
+    """The facts of a step, without steps of the real model unless asked for."""
+
+    def of(*overrides, timed=False):
+        if not timed:
+            monkeypatch.setattr(estimates, "_time", lambda *given: "not measured in this test")
+        return dict(pretraining_facts(settings(*overrides)))
+
+    return of
+
+
+def test_budgets_in_steps_and_tokens_are_known_exactly(facts):
+    rows = ["rows_per_step=4", "length=64"]
+    assert facts(*GPT, *rows, "budget=100steps")["tokens"] == "25,600: 100 steps of 4 x 64"
+    assert facts(*TINY, *rows, "budget=100steps")["tokens"] == "at most 25,600: 100 steps of 4 x 64"
+    assert facts(*GPT, *rows, "budget=1Mtokens")["tokens"] == "1,000,000: about 3,906 steps of 256"
+    assert facts(*TINY, *rows, "budget=1Mtokens")["tokens"] == "1,000,000: at least 3,906 steps of at most 256"
+
+
+def test_without_a_tokenizer_epochs_are_not_known(facts):
+    found = facts(*TINY, "budget=2epochs")
+    assert found["tokens"] == "known when the corpus is compiled: 2epochs, and there is no tokenizer yet"
+    assert re.fullmatch(r"\S+ a token", found["FLOPs"])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Plain text of 100,000 words and more than the first documents, and its size."""
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join(["the red sun was near\nthe blue ice is under my lamp"] * 8000))
+    return path
+
+
+@pytest.mark.parametrize("looked_at", [1 << 30, 1000])  # all of it is read, or its size says how much more there is
+def test_epochs_and_words_are_known_by_a_sample(corpus, bert_run, facts, monkeypatch, looked_at):
+    monkeypatch.setattr("ptft.corpus.sources._LOOKED_AT_BYTES", looked_at)
+    given = [*TINY[:3], "precision=fp32", f"tokenizer={bert_run}", f"corpus.path={corpus}", "corpus.valid_ratio=0"]
+    tokenizer = planned_tokenizer(settings(*given))
+    document = sum(map(len, tokenizer(["the red sun was near", "the blue ice is under my lamp"],
+                                      add_special_tokens=False)["input_ids"]))  # fmt: skip
+    for budget in ("3epochs", f"{3 * 8000 * 12}words"):
+        tokens = facts(*given, f"budget={budget}")["tokens"]
+        number = float(re.match(r"about ([\d,]+): ", tokens)[1].replace(",", ""))
+        assert number == pytest.approx(3 * 8000 * document, rel=0.06), budget
+
+
+def test_flops_are_those_of_the_documented_formula(facts):
+    step = settings(*GPT, "rows_per_step=4", "length=64", "budget=100steps")
+    config = planned_config(step, planned_tokenizer(step))
+    flops = training_flops(new_model(config, "causal_lm", 0), 25_600, 64, 25_600)
+    found = facts(*GPT, "rows_per_step=4", "length=64", "budget=100steps")["FLOPs"]
+    assert found == f"{flops:.3g}, {flops / 25_600:.3g} a token"
+
+
+def test_new_tokens_and_a_grown_vocabulary_are_counted(bert_run):
+    config = read_config(bert_run)
+    grown = settings(f"model={bert_run}", "objective=masked_lm,next_sentence", "added_tokens=gneiss,schist")
+    tokenizer = planned_tokenizer(grown)
+    assert len(tokenizer) == config.vocab_size + 2
+    assert planned_config(grown, tokenizer).vocab_size == -(-len(tokenizer) // 64) * 64
+    untrained = settings(*TINY, "added_tokens=gneiss,schist", "added_special_tokens=<a>")
+    assert planned_config(untrained, planned_tokenizer(untrained)).vocab_size == 103
+
+
+def test_memory_says_its_parts(facts):
+    text = facts(*TINY, "rows_per_step=12", "accumulate=3")["memory"]
+    sizes = re.findall(r"([\d.]+) MB", text)
+    assert re.sub(r"[\d.]+ MB", "#", text) == (
+        "about #: weights # + gradients # + optimizer state # + activations of 4 rows at once #; "
+        "beside the program and evaluation"
+    )
+    assert float(sizes[0]) == pytest.approx(sum(map(float, sizes[1:])), abs=0.3)
+
+
+def test_time_is_measured_where_the_model_fits(facts, monkeypatch):
+    text = facts(*TINY, "rows_per_step=4", "length=16", "budget=100steps", timed=True)["time"]
+    assert re.fullmatch(r"about [\d.]+ \w+ at [\d,]+ tokens a second, measured here with 4 rows", text)
+    monkeypatch.setattr(estimates, "free_bytes", lambda device: 1000)
+    text = facts(*TINY, "rows_per_step=4", "length=16", timed=True)["time"]
+    assert re.fullmatch(r"not estimated: 4 rows would take [\d.]+ MB of this device's memory", text)
+    monkeypatch.setattr(estimates, "peak_flops", lambda device, dtype: 1e3)
+    text = facts(*TINY, "rows_per_step=4", "length=16", timed=True)["time"]
+    assert re.fullmatch(r"not estimated: a row takes \S+ FLOPs, \d+ s at this device's best rate", text)
+
+
+def test_a_model_whose_memory_cannot_be_counted_is_told(facts, monkeypatch):
+    def fail(*given):
+        raise RuntimeError("depends on\nthe data")
+
+    monkeypatch.setattr(estimates, "count_memory", fail)
+    found = facts(*TINY)
+    assert found["memory"] == found["time"] == "not estimated: depends on the data"
+
+
+def test_a_missing_head_is_told_before_anything_is_made():
+    with pytest.raises(RecipeError, match="roberta has no head for pairs of texts"):
+        pretraining_facts(settings("preset=roberta-base", "objective=masked_lm,next_sentence"))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_rows_of_random_tokens_fill_the_length_under_every_objective(name):
+    kind = OBJECTIVES[name]
+    preset = "gpt2-tiny" if kind.kind == "decoder" else "bert-tiny"
+    step = settings(f"preset={preset}", f"objective={name}", "length=48", "vocab_size=300")
+    batch = random_rows(step, planned_config(step, planned_tokenizer(step)), 6)
+    assert batch.tensors["input_ids"].shape == (6, 48)
+    assert batch.num_tokens > 0.6 * batch.num_slots
+    assert batch.counts[name] > 0
+    assert batch.tensors["input_ids"].max() < 300
+
+
+def test_the_largest_model_takes_no_memory_to_count():
+    step = settings("preset=gpt3-175b", "objective=causal_lm", "length=2048", "rows_per_step=1", "vocab_size=50257")
+    config = planned_config(step, planned_tokenizer(step))
+    assert config.n_layer == PRESETS["gpt3-175b"].shape["n_layer"]
+    with torch.device("meta"):
+        model = new_model(config, step.head, 0)
+    memory = estimates.count_memory(step, model, random_rows(step, config, 1), 1, "cpu", "bf16")
+    assert memory.weights == pytest.approx(4 * 175e9, rel=0.01)
