@@ -1,15 +1,16 @@
 """Folders that are written aside and renamed when they are complete, and what killed processes left of such."""
 
-import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
+def locked_aside(folder: Path) -> Iterator[Path]:
     """Give an empty folder to be written, which is renamed to ``folder`` when the block ends, or deleted if it fails.
 
     Meanwhile a lock is held on a file beside it. The system lifts a lock however its process ends, so that
@@ -22,9 +23,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
     name = f".{folder.name}.{uuid.uuid4().hex[:12]}"
     partial, lock = folder.with_name(f"{name}.partial"), folder.with_name(f"{name}.lock")
     try:
-        with lock.open("wb") as file:
-            with suppress(OSError):  # a file system without locks: nothing is cleaned there
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(lock):
             partial.mkdir()
             yield partial
             partial.replace(folder)
@@ -36,7 +35,6 @@ def written_aside(folder: Path) -> Iterator[Path]:
 def clean(parent: Path) -> None:
     """Delete the folders below ``parent`` that processes were writing when they were killed."""
     for lock in parent.glob(".*.lock"):
-        with suppress(OSError), lock.open("r+b") as file:  # not ours to touch, gone meanwhile, or locked
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(Timeout, OSError), FileLock(lock, timeout=0):  # else it is held, or not ours to touch
             shutil.rmtree(lock.with_suffix(".partial"), ignore_errors=True)
-            lock.unlink()
+            lock.unlink(missing_ok=True)

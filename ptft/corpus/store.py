@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from ptft.corpus.aside import clean, written_aside
+from ptft.corpus.aside import clean, locked_aside
 from ptft.errors import DataError
 
 _CHARACTERS_PER_BATCH = 1 << 20
@@ -128,7 +128,7 @@ def compile_store(
     clean(cache)
     if not (folder / "store.json").exists():
         try:
-            with written_aside(folder) as partial:
+            with locked_aside(folder) as partial:
                 _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
         except OSError as error:
             if not (folder / "store.json").exists():  # another process was faster: theirs holds the same bytes

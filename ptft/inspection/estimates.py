@@ -19,7 +19,7 @@ from ptft.models.presets import PRESETS
 from ptft.objectives.rows import Batch
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.pretrain import Pretrain
-from ptft.tokenization import add_tokens, load_tokenizer, tokenizer_folder
+from ptft.tokenization import load_tokenizer, tokenizer_folder
 from ptft.training.budget import Budget
 
 Fact = tuple[str, str]
@@ -43,8 +43,8 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
 
     Nothing is written and the corpus is not compiled: rows are of random tokens. FLOPs are those of
     :func:`ptft.models.flops.training_flops`, memory is :func:`ptft.inspection.memory.count_memory`'s, and the time is
-    measured by some steps of the real model on this device, if they fit it. Rows are taken to be full, and to be as
-    many and as long throughout as the settings say.
+    measured by some steps of the real model on this device, if they fit it. Rows are taken to be full and of the
+    length that the settings say; what a growing batch leaves out of a number of steps is left out here too.
 
     Raises:
         CheckpointError: The model or tokenizer cannot be opened.
@@ -57,9 +57,9 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     compute = Compute(step.precision)
     rows = max(1, step.rows_per_step // (step.accumulate * compute.num_processes))
     batch = random_rows(step, config, min(rows, _SAMPLED_ROWS))
-    predictions = sum(batch.counts[objective.name] for objective in step.objective if not objective.makes_pairs)
+    predictions = sum(objective.num_predictions(batch) for objective in step.objective)
     flops = training_flops(model, batch.num_slots, step.length, predictions) / batch.num_slots
-    length = _length(step, tokenizer)
+    length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [
         ("parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}{known}"),
@@ -98,8 +98,7 @@ def planned_tokenizer(step: Pretrain) -> PreTrainedTokenizerBase | Untrained:
     """The tokenizer with the new tokens, or what stands for it."""
     if name := step.tokenizer or step.model:
         tokenizer = load_tokenizer(tokenizer_folder(name))
-        add_tokens(tokenizer, step.added_tokens, step.added_special_tokens)
-        return tokenizer
+        return step.with_added_tokens(tokenizer)
     return Untrained(step.vocab_size + len(step.added_tokens) + len(step.added_special_tokens))
 
 
@@ -115,14 +114,18 @@ def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untraine
     return config
 
 
-def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> Length:
-    budget, slots = Budget.parse(step.budget), step.rows_per_step * step.length
+def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained, flops: float) -> Length:
+    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.length)
     most = "" if step.head == "causal_lm" else "at most "
     if budget.unit == "steps":
         steps = max(1, round(budget.amount))
-        return Length(
-            steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {step.rows_per_step} x {step.length}"
-        )
+        rows = f"{'up to ' if step.batch_ramp.fill < 1 else ''}{step.rows_per_step}"
+        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.length}")
+    if budget.unit == "seconds":
+        return Length(0, f"as many as {step.budget} of training give; see time")
+    if budget.unit == "flops":
+        tokens = budget.amount / flops
+        return Length(tokens, f"{most}{_round(tokens)}: {step.budget}")
     if budget.unit == "tokens":
         steps = max(1, round(budget.amount / slots))
         less = "about" if step.head == "causal_lm" else "at least"

@@ -4,7 +4,7 @@
 
 - weights and gradients are four bytes a parameter (fp32 at any precision of matrix products),
 - optimizer state is the tensors of a parameter's size that the optimizer makes for it, seen on a model whose matrices
-  are cut to 4 x 4,
+  are cut to 4 x 4, and with ``ema`` the average of the weights,
 - activations are the most bytes that exist at once, beside those, while one micro-batch goes forward and back: what
   autograd keeps and what the operations need. A model of more than six layers is counted with three and with six, a
   micro-batch of more than 8,192 tokens with half of them and with these; the rest follows on a straight line.
@@ -78,7 +78,8 @@ def count_memory(
 
     weights = sum(parameter.nbytes for parameter in model.parameters())
     total = _on_a_line(with_all_rows, model.config.num_hidden_layers, _FEW, _MORE)
-    return Memory(weights, weights, _optimizer_bytes(step, model), total)
+    average = weights if step.ema else 0
+    return Memory(weights, weights, _optimizer_bytes(step, model) + average, total)
 
 
 def _on_a_line(count: Callable[[int], int], number: int, low: int, high: int) -> int:

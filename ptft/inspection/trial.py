@@ -18,6 +18,7 @@ from ptft.models.building import new_model
 from ptft.objectives.rows import Batch, Vocabulary
 from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
+from ptft.training.ramp import BatchRamp
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
 _SENTENCE = 2  # tokens: rows of whole sentences come out full
@@ -49,7 +50,7 @@ def random_rows(step: Pretrain, config: PretrainedConfig, num_rows: int) -> Batc
         starts=~special,
     )  # fmt: skip
     store = _random_store(step, config.vocab_size, num_rows)
-    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0)
+    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp())
     sampler = rows.decides.sampler(store, vocabulary, step.length, num_rows, step.seed)
     return PretrainingBatches(sampler, step.objective, vocabulary, num_rows).batch(0, 0, num_rows)
 
@@ -60,10 +61,10 @@ def _random_store(step: Pretrain, vocab_size: int, num_rows: int) -> TokenStore:
     sentences = num_documents * per_document
     size = sentences * _SENTENCE
     ids = _SPECIALS + rng.integers(vocab_size - _SPECIALS, step.seed, rng.key_of("random tokens"), np.arange(size))
-    ends = np.arange(1, num_documents + 1) * per_document
+    document_ends = np.arange(1, num_documents + 1) * per_document * _SENTENCE
+    closes = np.arange(1, size + 1) % _SENTENCE == 0
     info = StoreInfo("random", "uint32", num_documents, sentences, size, size, size, {})
-    sentence_ends = np.tile(np.arange(1, per_document + 1) * _SENTENCE, num_documents)
-    return TokenStore(ids.astype(np.uint32), sentence_ends.astype(np.uint32), ends, ends * _SENTENCE, info)
+    return TokenStore(ids.astype(np.uint32), document_ends, np.packbits(closes), info)
 
 
 def measure(step: Pretrain, config: PretrainedConfig, compute: Compute, batch: Batch) -> Rate:

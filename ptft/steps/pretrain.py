@@ -59,7 +59,7 @@ class Pretrain(PretrainSettings):
         limit_threads(self.threads)
         compute = Compute(self.precision, self.trackers, place.folder)
         with compute.main_first():
-            tokenizer = self._add_tokens(self._tokenizer(place))
+            tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
         if new_weights:
             place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")

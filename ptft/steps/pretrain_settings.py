@@ -14,6 +14,7 @@ from ptft.errors import CheckpointError, RecipeError
 from ptft.models.building import (
     Head,
     PositionInit,
+    check_head,
     check_length,
     check_shape,
     max_positions,
@@ -175,11 +176,12 @@ class PretrainSettings(TrainingStep):
             )
         config = check_shape(preset, self.shape, self.position_init)
         self._check_tied(config)
-        self.objective[0].check_architecture(config)
+        objective.check_architecture(config)
+        check_head(config, self.head)
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
         if self.tokenizer:
-            self._add_tokens(self._check_specials())
+            self.with_added_tokens(self._check_specials())
         else:
             self._new_tokenizer().check()
 
@@ -205,7 +207,7 @@ class PretrainSettings(TrainingStep):
             raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
         tokenizer = self._check_specials()
         if self.init == "scratch":
-            self._add_tokens(tokenizer)
+            self.with_added_tokens(tokenizer)
             return
         if not self.tokenizer:
             check_pair(tokenizer, config)
@@ -219,9 +221,10 @@ class PretrainSettings(TrainingStep):
             objective.check_model(model)
         if self.tokenizer:
             check_vocabulary(tokenizer, load_tokenizer(tokenizer_folder(self.model)), self.model)
-        self._add_tokens(tokenizer)
+        self.with_added_tokens(tokenizer)
 
-    def _add_tokens(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    def with_added_tokens(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Put new tokens, and the mask token that the objective needs, behind a tokenizer's own."""
         add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
         if self._needs_mask_token:
             add_mask_token(tokenizer)

@@ -21,6 +21,7 @@ TINY = {
     "budget": "1steps",
     "precision": "fp32",
     "threads": "1",
+    "batch_ramp.start_ratio": "1",
 }
 
 
@@ -40,7 +41,10 @@ def tiny(path, folder):
         prefix = f"steps.{name}." if is_run else ""
         small = {**TINY, "cache": str(folder / "cache"), "rows_per_step": str(step.accumulate), "evaluation_rows": "8"}
         if step.preset:
-            shape = NARROW if PRESETS[step.preset].kind == "decoder" else WIDE
+            preset = PRESETS[step.preset]
+            shape = NARROW if preset.model_type in ("gpt2", "openai-gpt") else WIDE
+            if preset.model_type == "llama":
+                shape = {**WIDE, "num_key_value_heads": 2}
             small |= {f"shape.{key}": str(value) for key, value in shape.items()}
         else:
             del small["vocab_size"]

@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-from ptft.corpus.aside import clean, written_aside
+from ptft.corpus.aside import clean, locked_aside
 
 WRITING = """
 import sys, time
 from pathlib import Path
-from ptft.corpus.aside import written_aside
+from ptft.corpus.aside import locked_aside
 
-with written_aside(Path(sys.argv[1]) / "folder") as partial:
+with locked_aside(Path(sys.argv[1]) / "folder") as partial:
     (partial / "file").write_text("half")
     print("writing", flush=True)
     time.sleep(600)
@@ -34,7 +34,7 @@ def names(folder):
 
 
 def test_a_folder_has_its_name_only_when_it_is_complete(tmp_path):
-    with written_aside(tmp_path / "deep" / "folder") as partial:
+    with locked_aside(tmp_path / "deep" / "folder") as partial:
         (partial / "file").write_text("text")
         assert not (tmp_path / "deep" / "folder").exists()
     assert names(tmp_path / "deep") == ["folder"]
@@ -42,7 +42,7 @@ def test_a_folder_has_its_name_only_when_it_is_complete(tmp_path):
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError), written_aside(tmp_path / "folder") as partial:
+    with pytest.raises(KeyError), locked_aside(tmp_path / "folder") as partial:
         (partial / "file").write_text("text")
         raise KeyError
     assert names(tmp_path) == []
@@ -51,7 +51,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 def test_a_complete_folder_is_not_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("first")
-    with pytest.raises(OSError, match="not empty"), written_aside(tmp_path / "folder") as partial:
+    with pytest.raises(OSError, match="not empty"), locked_aside(tmp_path / "folder") as partial:
         (partial / "file").write_text("second")
     assert names(tmp_path) == ["folder"]
     assert (tmp_path / "folder" / "file").read_text() == "first"
@@ -69,7 +69,7 @@ def test_what_is_being_written_stays_and_what_a_killed_process_left_is_deleted(t
 
 
 def test_two_that_write_the_same_do_not_meet(tmp_path, writing):
-    with written_aside(tmp_path / "folder") as partial:
+    with locked_aside(tmp_path / "folder") as partial:
         assert names(partial) == []
         clean(tmp_path)
         (partial / "file").write_text("whole")
