@@ -14,7 +14,7 @@ from ptft.corpus.sources import CorpusSettings, beginning, describe
 from ptft.display import Display
 from ptft.errors import RecipeError
 from ptft.models.building import Head, check_length, max_positions, open_trained, read_config
-from ptft.models.classifier import attends_both_ways, is_decoder_config
+from ptft.models.classifier import is_decoder_config
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
 from ptft.objectives.rows import Vocabulary
@@ -57,13 +57,14 @@ class Eval(Action):
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         check_pair(tokenizer, config)
         is_decoder = is_decoder_config(config)
-        objectives = self.objective or self._usual(config, is_decoder)
+        objectives = self.objective or self._usual(config, tokenizer, is_decoder)
         for objective in objectives:
             if (objective.kind == "decoder") != is_decoder:
                 raise RecipeError(
                     f"objective: {objective.name} measures {objective.kind}s, and {self.model!r} ({config.model_type}) "
                     "is none; leave objective out"
                 )
+            objective.check_architecture(config)
             if is_decoder and objective.needs_mask_token and tokenizer.mask_token_id is None:
                 raise RecipeError(
                     f"objective: {objective.name} hides tokens, and the tokenizer of {self.model!r} has no mask token; "
@@ -77,7 +78,9 @@ class Eval(Action):
         """One line a figure; the same bits at every call."""
         model, tokenizer, objectives, head = self._opened()
         display.say(f"corpus: {describe(self.corpus)}")
-        store, _ = compiled(self.corpus, "train", tokenizer, How(head == "causal_lm", self.joiner, 0, self.cache))
+        needs_words = any(objective.needs_words for objective in objectives)
+        how = How(head == "causal_lm", self.joiner, 0, self.cache, needs_words)
+        store, _ = compiled(self.corpus, "train", tokenizer, how)
         if store.info.cleaning:
             display.say(f"cleaning: {summary(store.info.cleaning)}")
         vocabulary = Vocabulary.of(tokenizer)
@@ -87,7 +90,8 @@ class Eval(Action):
         if self.length != type(self).model_fields["length"].default:
             check_length(self.length, positions)
         length = min(self.length, positions)
-        source = PretrainingBatches(decides.sampler(store, vocabulary, length, rows, 0), objectives, vocabulary, rows)
+        sampler = decides.sampler(store, vocabulary, length, rows, 0)
+        source = PretrainingBatches(sampler, objectives, vocabulary, rows, is_evaluation=True)
         counts = np.bincount(store.tokens, minlength=vocabulary.size)
         counts[vocabulary.special] = 0
         compute = Compute(self.precision)
@@ -99,9 +103,10 @@ class Eval(Action):
         return "\n".join(f"{name:<20} {value:.4f}" for name, value in figures.items())
 
     @staticmethod
-    def _usual(config: PretrainedConfig, is_decoder: bool) -> tuple[Objective, ...]:
+    def _usual(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, is_decoder: bool) -> tuple[Objective, ...]:
         if is_decoder:
-            return (OBJECTIVES["hybrid" if attends_both_ways(config) else "causal_lm"](),)
+            is_hybrid = getattr(config, "trained_bidirectional", False) and tokenizer.mask_token_id is not None
+            return (OBJECTIVES["hybrid" if is_hybrid else "causal_lm"](),)
         names = ["masked_lm"]
         if any(name.endswith("ForPreTraining") for name in config.architectures or []):
             names.append("next_sentence")

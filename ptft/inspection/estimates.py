@@ -200,7 +200,8 @@ def _time(
             f"not estimated: {tried} row{'s' if tried > 1 else ''} would take {_size(needed)} of this device's memory"
         )
     seconds = measure(step, config, compute, random_rows(step, config, tried))
-    per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + seconds.update_seconds
+    updates = seconds.update_seconds / step.batch_ramp.fill  # of a growing batch there are more
+    per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + updates
     slots = step.rows_per_step * step.length
     text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
     return f"about {_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text

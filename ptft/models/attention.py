@@ -3,6 +3,8 @@
 from transformers import PreTrainedModel
 
 _LONGEST = 512
+BOTH_WAYS = ("gpt2", "llama", "qwen2", "qwen3")
+"""Decoders whose stock attention goes both ways if it is told to: by a mask, or by is_causal in the configuration."""
 
 
 def choose_attention(model: PreTrainedModel, device_type: str, precision: str, length: int) -> None:

@@ -112,7 +112,7 @@ def new_classifier(
     *,
     embedding_std: float = 0.0,
     dropout: float | None = None,
-    both_ways: bool = True,
+    both_ways: bool,
 ) -> tuple[Classifier, list[str]]:
     """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
 

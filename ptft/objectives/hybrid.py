@@ -14,12 +14,11 @@ from transformers import PretrainedConfig
 from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import RecipeError
+from ptft.models.attention import BOTH_WAYS
 from ptft.models.prediction import Forward, summed_cross_entropy
 from ptft.objectives.causal_lm import WindowSampler, check_window
 from ptft.objectives.masking_objective import MaskingObjective
 from ptft.objectives.rows import Batch, Rows, Vocabulary
-
-_TWO_WAYS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 
 
 class Hybrid(MaskingObjective):
@@ -54,10 +53,15 @@ class Hybrid(MaskingObjective):
 
     def check_architecture(self, config: PretrainedConfig) -> None:
         """Refuse decoders of which it is not known that their attention can go both ways."""
-        if config.model_type not in _TWO_WAYS:
+        if config.model_type not in BOTH_WAYS:
             raise RecipeError(
-                f"objective: hybrid needs a decoder whose attention can go both ways: {', '.join(_TWO_WAYS)}; this is "
+                f"objective: hybrid needs a decoder whose attention can go both ways: {', '.join(BOTH_WAYS)}; this is "
                 f"{config.model_type}; give another model or preset, or objective=causal_lm"
+            )
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            raise RecipeError(
+                "objective: hybrid trains with attention over the whole row, and this model has sliding windows; give "
+                "another model, or objective=causal_lm"
             )
 
     def annotate(self, config: PretrainedConfig) -> None:

@@ -50,6 +50,11 @@ class MaskingObjective(Objective):
         """Whether the policy chooses by words."""
         return self.policy.needs_words
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the share of predictions moves."""
+        return self.final_mask_ratio > 0
+
     def ratio(self, progress: float | None) -> float:
         """The share to predict at a point of the training, or in evaluation (None)."""
         if progress is None:

@@ -37,6 +37,11 @@ class Objective(Settings, ABC):
         """Whether its targets depend on where words begin."""
         return False
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether its targets depend on how much of the training is over."""
+        return False
+
     def check(self) -> None:
         """Refuse settings that contradict each other.
 

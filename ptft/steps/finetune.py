@@ -18,9 +18,10 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.attention import choose_attention
+from ptft.models.attention import BOTH_WAYS, choose_attention
 from ptft.models.building import (
     check_length,
+    check_shape,
     grow_embeddings,
     grown_size,
     growth_note,
@@ -98,7 +99,7 @@ class FinetuneSettings(TrainingStep):
     pooling: Literal["auto", "cls", "mean", "max", "last"] = "auto"
     """How a text becomes one vector: auto is last where attention is causal, else mean."""
     attention: Literal["auto", "causal", "bidirectional"] = "auto"
-    """What a decoder's tokens see: auto is bidirectional if it was pretrained with the hybrid objective."""
+    """What a decoder's tokens see: auto is bidirectional if ``model`` was pretrained with the hybrid objective."""
     length: int = Field(128, ge=4)
     """Longest input in tokens; longer texts are cut, and counted."""
     min_steps: int = Field(200, ge=0)
@@ -139,8 +140,7 @@ class FinetuneSettings(TrainingStep):
 
     def check_model(self) -> None:
         """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
-        if self.model:
-            self._pooling(read_config(self.model))
+        self._pooling(read_config(self.model) if self.model else check_shape(PRESETS[self.preset], {}))
         if self.init == "scratch":
             return
         open_model(self.model, "backbone", 0, shapes_only=True)
@@ -151,12 +151,18 @@ class FinetuneSettings(TrainingStep):
     def _pooling(self, config: PretrainedConfig) -> Pooling:
         if self.pooling == "cls" and is_decoder_config(config):
             raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
-        return default_pooling(both_ways=self._both_ways(config)) if self.pooling == "auto" else self.pooling
+        both_ways = self._both_ways(config)
+        return default_pooling(both_ways=both_ways) if self.pooling == "auto" else self.pooling
 
     def _both_ways(self, config: PretrainedConfig) -> bool:
         if not is_decoder_config(config) and self.attention == "causal":
             raise RecipeError(
                 f"attention: {config.model_type} is an encoder, whose attention always goes both ways; leave it out"
+            )
+        if is_decoder_config(config) and self.attention == "bidirectional" and config.model_type not in BOTH_WAYS:
+            raise RecipeError(
+                f"attention: of a {config.model_type} it is not known that it can go both ways, as that of "
+                f"{', '.join(BOTH_WAYS)}; leave it out"
             )
         return attends_both_ways(config) if self.attention == "auto" else self.attention == "bidirectional"
 

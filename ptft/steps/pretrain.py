@@ -159,8 +159,12 @@ class Pretrain(PretrainSettings):
             if note := growth_note(model.config.vocab_size, len(tokenizer)):
                 place.display.say(note)
             grow_embeddings(model, len(tokenizer))
+            if self.head == "causal_lm":  # a fine-tuned one may look both ways
+                model.config.is_causal = True
             return model, missing
         config = self._new_config(tokenizer) if self.preset else read_config(self.model)
+        if self.head == "causal_lm":
+            config.is_causal, config.trained_bidirectional = True, False
         config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
         return new_model(
             config, self.head, seed, embedding_std=self.embedding_std, position_init=self.position_init

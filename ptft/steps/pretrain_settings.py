@@ -140,11 +140,11 @@ class PretrainSettings(TrainingStep):
             )
         for objective in self.objective:
             objective.check()
-            if Budget.parse(self.budget).seconds and getattr(objective, "final_mask_ratio", 0):
+            if Budget.parse(self.budget).seconds and objective.has_schedule:
                 raise RecipeError(
-                    f"budget: {self.budget!r} does not say how many steps there are, which final_mask_ratio of "
-                    f"{objective.name} needs: batches are made before their time is known; leave it out, or give the "
-                    "budget in steps, tokens, words, epochs or flops"
+                    f"budget: {self.budget!r} does not say how many steps there are, which the schedule of "
+                    f"{objective.name} needs (final_mask_ratio): batches are made before their time is known; leave it "
+                    "out, or give the budget in steps, tokens, words, epochs or flops"
                 )
         self._check_ramp()
         if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
@@ -154,6 +154,8 @@ class PretrainSettings(TrainingStep):
 
     def _check_ramp(self) -> None:
         if self.batch_ramp.start_ratio == 1:
+            if self.batch_ramp != BatchRamp():
+                raise RecipeError("batch_ramp.share: has no effect without batch_ramp.start_ratio; give that too")
             return
         if Budget.parse(self.budget).seconds:
             raise RecipeError(

@@ -156,7 +156,8 @@ class TimedPositions(Positions):
     def _measured(self, elapsed: float) -> Position:
         step_seconds = median(self._durations) if self._durations else 0.0
         share = min(1.0, step_seconds / self._seconds)
-        if elapsed + 1.5 * step_seconds >= self._seconds:
+        is_known = len(self._durations) > 2  # the first step is often far slower than the others
+        if elapsed + (1.5 * step_seconds if is_known else 0.0) >= self._seconds:
             begin = max(self.now.begin, 1 - (share or _FIRST_SHARE))
             return Position(begin, 1 - begin, True)
         return Position(max(self.now.begin, elapsed / self._seconds), share or _FIRST_SHARE, False)

@@ -49,6 +49,10 @@ SETTINGS = [
         r"batch_ramp: start_ratio 0.1 of 16 rows is 1.6, too few for 1 process\(es\) with accumulate=2; make it larger",
     ),
     (
+        f"{PRETRAIN} batch_ramp.share=0.3",
+        r"batch_ramp.share: has no effect without batch_ramp.start_ratio; give that too",
+    ),
+    (
         f"{PRETRAIN} batch_ramp.start_ratio=0.5 budget=2h",
         r"batch_ramp: needs a known number of steps, which budget='2h'",
     ),

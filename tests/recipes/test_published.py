@@ -22,6 +22,7 @@ TINY = {
     "precision": "fp32",
     "threads": "1",
     "batch_ramp.start_ratio": "1",
+    "batch_ramp.share": "0.5",
 }
 
 

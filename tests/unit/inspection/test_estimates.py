@@ -51,6 +51,33 @@ def test_budgets_in_steps_and_tokens_are_known_exactly(facts):
     assert facts(*TINY, *rows, "budget=1Mtokens")["tokens"] == "1,000,000: at least 3,906 steps of at most 256"
 
 
+def test_what_a_ramp_and_a_budget_in_flops_or_time_make_of_it(facts):
+    rows = ["rows_per_step=4", "length=64"]
+    ramp = ["batch_ramp.start_ratio=0.5", "batch_ramp.share=1"]
+    assert facts(*GPT, *rows, *ramp, "budget=100steps")["tokens"] == "19,200: 100 steps of up to 4 x 64"
+    per_token = float(facts(*GPT, *rows, "budget=100steps")["FLOPs"].split()[1])
+    found = facts(*GPT, *rows, "budget=1e12flops")
+    assert float(found["tokens"].split(":")[0].replace(",", "")) == pytest.approx(1e12 / per_token, rel=0.01)
+    assert found["FLOPs"].startswith("1e+12,")
+    assert facts(*GPT, *rows, "budget=30m")["tokens"] == "as many as 30m of training give; see time"
+
+
+def test_an_average_of_the_weights_is_counted(facts):
+    plain, averaged = (facts(*GPT, "rows_per_step=4", "length=64", f"ema={ema}")["memory"] for ema in (0, 0.9))
+    sizes = [float(re.search(r"optimizer state ([\d.]+) MB", text)[1]) for text in (plain, averaged)]
+    weights = float(re.search(r"weights ([\d.]+) MB", plain)[1])
+    assert sizes[1] == pytest.approx(sizes[0] + weights, abs=0.11)
+
+
+def test_the_hybrid_predicts_at_fewer_positions_than_causal_lm(facts):
+    shape = [setting for setting in GPT if not setting.startswith(("objective", "vocab_size"))]
+    rows = ["vocab_size=3000", "rows_per_step=4", "length=64", "budget=10steps"]
+    causal, hybrid = (
+        float(facts(*shape, *rows, f"objective={name}")["FLOPs"].split()[1]) for name in ("causal_lm", "hybrid")
+    )
+    assert 0.5 < hybrid / causal < 0.9
+
+
 def test_without_a_tokenizer_epochs_are_not_known(facts):
     found = facts(*TINY, "budget=2epochs")
     assert found["tokens"] == "known when the corpus is compiled: 2epochs, and there is no tokenizer yet"

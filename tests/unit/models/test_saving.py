@@ -232,7 +232,7 @@ def test_mean_pooling_leaves_padding_out(classifier_run):
 def test_fine_tuned_classifier_takes_other_labels(classifier_run):
     """A former task's head is drawn anew; everything else is taken over."""
     folder = classifier_run("bert", "cls")
-    classifier, missing = new_classifier(str(folder), ["a", "b", "c"], "cls", 0)
+    classifier, missing = new_classifier(str(folder), ["a", "b", "c"], "cls", 0, both_ways=True)
     assert missing == []
     assert classifier.model.classifier.weight.shape == (3, 16)
     former = load_file(folder / "model" / "model.safetensors")
@@ -280,9 +280,9 @@ def test_default_pooling(run_of):
 
 def test_labels_with_commas_and_other_scripts(tmp_path, gpt2_run):
     labels = ["맑음", "비, 눈", 'a "b"']
-    classifier, _ = new_classifier(str(gpt2_run), labels, "mean", 0)
+    classifier, _ = new_classifier(str(gpt2_run), labels, "mean", 0, both_ways=False)
     save_classifier(classifier, load_tokenizer(gpt2_run / "model"), tmp_path)
     assert open_classifier(tmp_path).labels == tuple(labels)
-    classifier, _ = new_classifier(str(gpt2_run), labels, "last", 0)
+    classifier, _ = new_classifier(str(gpt2_run), labels, "last", 0, both_ways=False)
     save_classifier(classifier, load_tokenizer(gpt2_run / "model"), tmp_path / "stock")
     assert open_classifier(tmp_path / "stock").labels == tuple(labels)

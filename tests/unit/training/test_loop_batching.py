@@ -73,7 +73,7 @@ def make_classification(pooling):
     ids = [[2, *draw.integers(5, WORDS, size=draw.integers(1, 20)).tolist(), 3] for _ in range(37)]
     texts = EncodedTexts(ids, None, 0, pad=0, length=24)
     source = LabelledBatches(texts, draw.integers(0, 3, size=37), ROWS, seed=0)
-    classifier, _ = new_classifier(bert_config(), ["a", "b", "c"], pooling, 0)
+    classifier, _ = new_classifier(bert_config(), ["a", "b", "c"], pooling, 0, both_ways=True)
     module = ClassificationModule(classifier)
     return module, module.weights, source
 

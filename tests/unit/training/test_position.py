@@ -97,6 +97,13 @@ def test_a_step_that_takes_the_rest_of_the_time_is_followed_by_one_at_the_end(ti
     assert found[-1].begin >= 0.98
 
 
+@pytest.mark.parametrize("first", [4.1, 6.0, 9.0])
+def test_a_slow_first_step_does_not_end_the_training(timed, first):
+    found, seconds = timed(10, lambda step: first if step == 0 else 0.1)
+    assert len(found) > 0.9 * (10 - first) / 0.1
+    assert seconds == pytest.approx(10, abs=0.15)
+
+
 def test_shorter_than_a_step(timed):
     found, _ = timed(1, lambda step: 5.0)
     assert len(found) == 2

@@ -11,6 +11,7 @@ from ptft.display import Silent
 from ptft.errors import RecipeError
 from ptft.models.classifier import open_classifier
 from ptft.objectives.hybrid import Hybrid
+from ptft.objectives.policies.whole_word import WholeWord
 
 
 def config_of(run):
@@ -93,6 +94,32 @@ def test_training_goes_on_from_a_plain_decoder_and_gives_it_a_mask_token(llama_r
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     assert tokenizer.mask_token_id == len(tokenizer) - 1
     assert config_of(tmp_path / "run")["vocab_size"] % 64 == 0
+
+
+def test_a_decoder_of_the_shape_of_one_that_looks_both_ways_is_causal(
+    hybrid_run, table, step, tmp_path, pretrain_settings
+):
+    step("finetune", model=str(hybrid_run), data=str(table), budget="2steps", min_steps=0, length=32,
+         out=str(tmp_path / "fine"))  # fmt: skip
+    settings = pretrain_settings("llama", model=str(tmp_path / "fine"), init="scratch", out=str(tmp_path / "run"))
+    for key in ("preset", "shape", "vocab_size"):
+        del settings[key]
+    step("pretrain", **settings)
+    assert config_of(tmp_path / "run")["is_causal"] is True
+    assert config_of(tmp_path / "run")["trained_bidirectional"] is False
+
+
+def test_attention_both_ways_is_refused_where_it_is_not_known(tmp_path, table, step):
+    settings = {"preset": "gpt1", "init": "scratch", "attention": "bidirectional", "length": 32}
+    with pytest.raises(RecipeError, match="attention: of a openai-gpt it is not known"):
+        step("finetune", **settings, data=str(table), out=str(tmp_path / "run"))
+
+
+def test_eval_masks_by_words(hybrid_run, corpus_file, store_cache):
+    objective = Hybrid(policy=WholeWord())
+    action = Eval(model=str(hybrid_run), corpus={"path": str(corpus_file)}, cache=store_cache, length=32,
+                  objective=(objective,))  # fmt: skip
+    assert "hybrid.masked_accuracy" in action.do(Silent())
 
 
 def test_it_is_not_combined_with_causal_lm(step, tmp_path, pretrain_settings):
