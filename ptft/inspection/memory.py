@@ -127,7 +127,7 @@ class _LiveBytes(TorchDispatchMode):
         super().__init__()
         self.peak = 0
         self._now = 0
-        self._seen = WeakIdKeyDictionary()
+        self._seen: Any = WeakIdKeyDictionary()  # type: ignore[no-untyped-call]
 
     def leave_out(self, tensor: Tensor) -> None:
         self._seen[tensor.untyped_storage()] = True
@@ -165,9 +165,9 @@ def _optimizer_bytes(step: Pretrain, model: PreTrainedModel) -> int:
     total = 0
     for optimizer in step.optimizer.build(groups, small):
         optimizer.step()
-        for parameter, state in optimizer.state.items():
-            same = (v for v in state.values() if isinstance(v, Tensor) and v.shape == parameter.shape)
-            total += sum(full_size[parameter] * value.element_size() for value in same)
+        for stepped, state in optimizer.state.items():
+            same = (v for v in state.values() if isinstance(v, Tensor) and v.shape == stepped.shape)
+            total += sum(full_size[stepped] * value.element_size() for value in same)
     return total
 
 

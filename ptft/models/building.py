@@ -193,7 +193,7 @@ def check_head(config: PretrainedConfig, head: Head) -> None:
     Raises:
         RecipeError: It does.
     """
-    classes = _AUTO[head]._model_mapping
+    classes: Any = _AUTO[head]._model_mapping
     name = classes[type(config)].__name__ if type(config) in classes else ""
     if not name or (head == "pretraining" and not name.endswith("ForPreTraining")):
         other = "; train it with masked_lm alone, or take a bert preset" if head == "pretraining" else ""

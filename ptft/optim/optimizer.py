@@ -154,9 +154,9 @@ class Optimizers:
         for key, value in [*tensors.items(), *scalars.items()]:
             number, index, name = key.split(".", 2)
             entries[int(number)].setdefault(int(index), {})[name] = value
-        for number, (optimizer, state) in enumerate(zip(self._optimizers, entries, strict=True)):
+        for place, (optimizer, state) in enumerate(zip(self._optimizers, entries, strict=True)):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-            for group, step in zip(optimizer.param_groups, steps.get(f"{_STEPS}{number}", []), strict=False):
+            for group, step in zip(optimizer.param_groups, steps.get(f"{_STEPS}{place}", []), strict=False):
                 group["step"] = step
 
 

@@ -37,7 +37,7 @@ SETTINGS = [
     (f"{PRETRAIN} budget=30M", r"budget: '30M' is no amount of training; .* or a time .*: 90s, 30m, 2h"),
     (
         f"{PRETRAIN} budget=30m objective.masked_lm.final_mask_ratio=0.1",
-        r"budget: '30m' does not say how many steps there are, which final_mask_ratio of masked_lm needs",
+        r"budget: '30m' does not say how many steps there are, which the schedule of masked_lm needs",
     ),
     (f"{TUNE} budget=30m", r"budget: fine-tuning counts steps or epochs, got '30m'"),
     (f"{CURVE} budget=1e15flops", r"budget: fine-tuning counts steps or epochs, got '1e15flops'"),
@@ -149,7 +149,7 @@ RECIPES = [
         "finetune good.yaml",
         r"good.yaml: is a recipe for pretrain, not for finetune; do it with: ptft pretrain good.yaml",
     ),
-    ("run", r"run: no recipe given; name a file, or one of quickstart, "),
+    ("run", r"run: no recipe given; name a file, or one of hybrid, published/"),
     ("run recipe.yaml", r"'recipe.yaml': no recipe file"),
     ("run syntax.yaml", r"syntax.yaml:3: is not YAML"),
     ("run unknown_step.yaml", r"unknown_step.yaml:4: steps.a: unknown step 'pretrian'; did you mean 'pretrain'\?"),
