@@ -124,10 +124,10 @@ class _LiveBytes(TorchDispatchMode):
     """Adds up the storage of every tensor that an operation makes, until it is gone."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
-        self._seen: Any = WeakIdKeyDictionary()  # type: ignore[no-untyped-call]
+        self._seen: Any = WeakIdKeyDictionary()
 
     def leave_out(self, tensor: Tensor) -> None:
         self._seen[tensor.untyped_storage()] = True
@@ -155,18 +155,18 @@ def _optimizer_bytes(step: Pretrain, model: PreTrainedModel) -> int:
     """Bytes of the state that a step's optimizer keeps for a model, seen on one with small matrices."""
     small = copy.deepcopy(model)
     cut = {id(p): nn.Parameter(torch.ones([min(size, _SIDE) for size in p.shape])) for p in small.parameters()}
-    full_size = {cut[id(p)]: p.numel() for p in small.parameters()}
+    full_size: dict[Tensor, int] = {cut[id(p)]: p.numel() for p in small.parameters()}
     for module in small.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, cut[id(parameter)])
-    for parameter in full_size:
-        parameter.grad = torch.ones_like(parameter)
+    for weight in full_size:
+        weight.grad = torch.ones_like(weight)
     groups = parameter_groups(small.named_parameters(), step.lr, step.optimizer.weight_decay)
     total = 0
     for optimizer in step.optimizer.build(groups, small):
         optimizer.step()
         for stepped, state in optimizer.state.items():
-            same = (v for v in state.values() if isinstance(v, Tensor) and v.shape == stepped.shape)
+            same = [v for v in state.values() if isinstance(v, Tensor) and v.shape == stepped.shape]
             total += sum(full_size[stepped] * value.element_size() for value in same)
     return total
 
