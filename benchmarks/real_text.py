@@ -55,8 +55,8 @@ def english_mini(options: Namespace) -> None:
 
 
 def korean(options: Namespace) -> None:
-    """Sixty million tokens, nsmc; one epoch of its 79 thousand labels."""
-    pretrain(options, "encoder-ko", "encoder", "ko", "budget=60Mtokens")
+    """A hundred million tokens, nsmc; one epoch of its 79 thousand labels."""
+    pretrain(options, "encoder-ko", "encoder", "ko")
     curve(options, "encoder-ko", "nsmc", "budget=1epochs")
 
 

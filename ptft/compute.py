@@ -137,6 +137,11 @@ class Compute:
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of matrix products."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
     def autocast(self) -> AbstractContextManager[None]:
         """A context in which matrix products run in the run's precision."""
         context: AbstractContextManager[None] = self._accelerator.autocast()

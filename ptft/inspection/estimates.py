@@ -27,7 +27,6 @@ _SAMPLED_ROWS = 8
 _SAMPLED_BYTES = 1 << 20
 _LATER = "known when the corpus is compiled"
 _TRIAL_SECONDS = 1.0  # a row that takes longer at the device's best rate is not tried
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PARTS = {"weights": "weights", "gradients": "gradients", "optimizer_state": "optimizer state"}
 
 
@@ -190,7 +189,7 @@ def _time(
 ) -> str:  # fmt: skip
     """The time of the whole training at the rate of some steps on this device, or why they are not made."""
     row_flops = flops * step.length
-    rate = peak_flops(compute.device, _DTYPES[compute.precision])
+    rate = peak_flops(compute.device, compute.dtype)
     if row_flops > rate * _TRIAL_SECONDS:
         return f"not estimated: a row takes {row_flops:.2g} FLOPs, {row_flops / rate:.0f} s at this device's best rate"
     tried = max(1, min(len(batch.tensors["input_ids"]), int(rate * _TRIAL_SECONDS / row_flops)))

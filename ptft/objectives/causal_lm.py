@@ -1,7 +1,7 @@
 """Causal language modelling (Radford et al. 2018): predict each token from the ones before it."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,90 +9,17 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from ptft import rng
-from ptft.corpus.sources import Beginning
-from ptft.corpus.store import TokenStore
-from ptft.errors import DataError
 from ptft.models.prediction import Forward, summed_cross_entropy
-from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Rows, Sampler, Vocabulary, rows_to_plan
+from ptft.objectives.rows import Rows, Vocabulary
+from ptft.objectives.window_objective import WindowObjective
 
 
-class WindowSampler(Sampler):
-    """Rows of equal length cut from the stream of all documents, each closed by the end-of-text token.
-
-    The cuts move by a drawn offset from epoch to epoch and the rows come in an order drawn for the epoch, so a row is
-    found without planning anything. Differs: GPT-2 and nanoGPT draw windows with replacement and have no epochs.
-    """
-
-    blocks_per_epoch = 1
-
-    def __init__(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> None:
-        self._store = store
-        self._vocabulary = vocabulary
-        self._length = length
-        self._seed = seed
-        self._windows = max(1, len(store.tokens) // length - 1)
-        self._shifts = len(store.tokens) - self._windows * length  # a row takes one token more than its length
-        if self._shifts < 1:
-            raise _too_small(f"{len(store.tokens)} tokens", length)
-        self.rows_per_block = rows_to_plan(self._windows, rows_per_step)
-
-    def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
-        """Windows ``start`` to ``stop`` of the epoch, one token longer than the model's input."""
-        index = np.arange(start, stop)
-        window = np.empty(len(index), np.int64)
-        for turn in np.unique(index // self._windows):  # beyond one pass over the corpus: another order
-            here = index // self._windows == turn
-            window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
-        shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
-        place = shift + window[:, None] * self._length + np.arange(self._length + 1)
-        ids = self._store.tokens[place].astype(np.int64)
-        by_id = self._vocabulary.starts
-        return Rows(
-            ids=ids,
-            lengths=np.full(len(index), self._length + 1),
-            draw_keys=index,
-            epoch_keys=(self._seed, epoch),
-            starts=self._store.starts(place) if by_id is None else by_id[ids],
-        )
-
-
-def check_window(beginning: Beginning, length: int) -> None:
-    """Refuse a corpus that is too small for a row even if each of its bytes were a token.
-
-    Raises:
-        DataError: It is.
-    """
-    if beginning.is_all and beginning.text_bytes + beginning.sentences <= length:
-        raise _too_small(f"{beginning.text_bytes} bytes", length)
-
-
-def _too_small(have: str, length: int) -> DataError:
-    return DataError(
-        f"the corpus has {have}, but a row of length {length} needs {length + 1} tokens; give more text or a smaller "
-        "length"
-    )
-
-
-class CausalLM(Objective):
+class CausalLM(WindowObjective):
     """Predict the next token at every position; documents follow each other, divided by the end-of-text token."""
 
     name: ClassVar[str] = "causal_lm"
-    kind: ClassVar[Literal["encoder", "decoder"]] = "decoder"
-
     z_loss: float = Field(0.0, ge=0)
     """Factor of the squared logarithm of the softmax's normaliser, added to the loss while training (PaLM)."""
-
-    def sampler(
-        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
-    ) -> WindowSampler:
-        """Windows over the stream of documents."""
-        return WindowSampler(store, vocabulary, length, rows_per_step, seed)
-
-    def check_corpus(self, beginning: Beginning, length: int) -> None:
-        """Refuse a corpus that is too small even if each of its bytes were a token."""
-        check_window(beginning, length)
 
     def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
         """The inputs are all tokens of a row but the last, the labels all but the first."""

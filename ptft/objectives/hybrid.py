@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,17 +11,15 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from ptft.corpus.sources import Beginning
-from ptft.corpus.store import TokenStore
 from ptft.errors import RecipeError
 from ptft.models.attention import BOTH_WAYS
 from ptft.models.prediction import Forward, summed_cross_entropy
-from ptft.objectives.causal_lm import WindowSampler, check_window
 from ptft.objectives.masking_objective import MaskingObjective
 from ptft.objectives.rows import Batch, Rows, Vocabulary
+from ptft.objectives.window_objective import WindowObjective
 
 
-class Hybrid(MaskingObjective):
+class Hybrid(WindowObjective, MaskingObjective):
     """Masked-next-token prediction in some rows of every batch, causal language modelling in the others.
 
     In a masked row attention goes both ways and tokens are hidden as in ``masked_lm``, but a hidden token is predicted
@@ -37,19 +35,8 @@ class Hybrid(MaskingObjective):
     """
 
     name: ClassVar[str] = "hybrid"
-    kind: ClassVar[Literal["encoder", "decoder"]] = "decoder"
     masked_rows: float = Field(0.5, gt=0, lt=1)
     """Share of the rows that are masked; held-out rows are masked by halves."""
-
-    def sampler(
-        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
-    ) -> WindowSampler:
-        """Windows over the stream of documents."""
-        return WindowSampler(store, vocabulary, length, rows_per_step, seed)
-
-    def check_corpus(self, beginning: Beginning, length: int) -> None:
-        """Refuse a corpus that is too small even if each of its bytes were a token."""
-        check_window(beginning, length)
 
     def check_architecture(self, config: PretrainedConfig) -> None:
         """Refuse decoders of which it is not known that their attention can go both ways."""

@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
@@ -39,8 +38,6 @@ from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Totals, fit
 from ptft.training.work import PretrainingModule
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Pretrain(PretrainSettings):
@@ -110,7 +107,7 @@ class Pretrain(PretrainSettings):
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, flops_per_slot=flops,
-            peak_flops=peak_flops(compute.device, _DTYPES[compute.precision]),
+            peak_flops=peak_flops(compute.device, compute.dtype),
             measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
             after_step=marks.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip

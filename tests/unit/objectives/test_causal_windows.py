@@ -7,7 +7,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from ptft.errors import DataError
 from ptft.models.prediction import Forward
-from ptft.objectives.causal_lm import CausalLM, WindowSampler
+from ptft.objectives.causal_lm import CausalLM
+from ptft.objectives.window_objective import WindowSampler
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from ptft.errors import RecipeError
 from ptft.models.prediction import Forward
-from ptft.objectives.causal_lm import WindowSampler
 from ptft.objectives.hybrid import Hybrid
+from ptft.objectives.window_objective import WindowSampler
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
