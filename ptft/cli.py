@@ -23,6 +23,7 @@ from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_fo
 from ptft.inspection.members import members, near
 from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
 from ptft.terminal import RichDisplay
+from ptft.training.interruption import Interrupted, ending, exit_code
 
 if TYPE_CHECKING:
     from ptft.config import Settings
@@ -59,7 +60,10 @@ class Verb:
 
 
 def main() -> None:
-    """Run the command line of this process and end it: 0, 2 for a user's mistake, 130 if stopped, 1 for a bug."""
+    """Run the command line of this process and end it.
+
+    The code is 0, 2 for a user's mistake, 1 for a bug, and 128 + the signal's number if stopped: 130, 143 or 138.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)  # read by the libraries when they are imported
     if not sys.warnoptions:
@@ -68,8 +72,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code = command(sys.argv[1:])
-        sys.stdout.flush()
+        with ending(_last_words):
+            code = command(sys.argv[1:])
+            sys.stdout.flush()
     except BrokenPipeError:  # as in `ptft list | head`; nobody reads what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -87,7 +92,7 @@ def command(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt as error:
         _complain(str(error) or "stopped")
-        return 130
+        return exit_code(error)
     return 0
 
 
@@ -285,7 +290,7 @@ def _going_on(same: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"{str(stop) or 'stopped'}; {same} goes on from there") from None
+        raise Interrupted(f"{str(stop) or 'stopped'}; {same} goes on from there", exit_code(stop) - 128) from None
 
 
 def _print(text: str) -> None:
@@ -298,6 +303,13 @@ def _complain(sentences: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for sentence in sentences.splitlines():
             print(f"ptft: {sentence}", file=sys.stderr)
+
+
+def _last_words(sentence: str) -> None:
+    """Of a process that is ended from a thread, which leaves a display no time to put the terminal in order."""
+    if sys.stdout.isatty():
+        print("\x1b[?25h", end="", flush=True)  # the cursor
+    _complain(sentence)
 
 
 def _print_figures(result: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from ptft.run import execute, read_result
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, check_new, finish, same_settings, undo, write_text
 from ptft.steps.step import Step
+from ptft.training.interruption import SIGNALS, Interrupted, listening, pass_on, passing_on
 
 _REFERENCE = "step:"
 _LONGEST_PATH = 4096
@@ -176,10 +177,11 @@ def _carry_out(recipe: Run, steps: Mapping[str, Step], display: Display) -> int:
                 num_done += 1
         return num_done
     graph.prepare()
-    with ThreadPoolExecutor(jobs) as pool:
+    stopped = []
+    with listening() as request, ThreadPoolExecutor(jobs) as pool:
         waiting: dict[Future[None], str] = {}
-        while graph.is_active():
-            for name in graph.get_ready():
+        while graph.is_active() and (waiting or not request.asked):
+            for name in () if request.asked else graph.get_ready():
                 if _is_to_do(name, recipe, steps[name], display):
                     waiting[pool.submit(_in_process, name, steps[name], display)] = name
                     num_done += 1
@@ -187,8 +189,17 @@ def _carry_out(recipe: Run, steps: Mapping[str, Step], display: Display) -> int:
                     graph.done(name)
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                future.result()
-                graph.done(waiting.pop(future))
+                name = waiting.pop(future)
+                try:
+                    future.result()
+                    graph.done(name)
+                except Interrupted as stop:
+                    stopped.append(f"{name}: {stop}")
+                    if not request.asked:  # the step alone was told
+                        request.hear(stop.signal_number)
+                        pass_on(stop.signal_number)
+    if request.asked:
+        raise Interrupted(", ".join(stopped) or "stopped", request.signal_number)
     return num_done
 
 
@@ -235,14 +246,23 @@ def _in_process(name: str, step: Step, display: Display) -> None:
     write_text(recipe, dump(step))
     command = [sys.executable, "-m", "ptft", step.name, str(recipe)]
     with tempfile.TemporaryFile("w+") as errors:  # not a pipe: a full one would stop the process
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        # In a process group of its own it hears a terminal's Ctrl-C once, from here.
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, process_group=0) as process,
+            passing_on(process),
+        ):
             for line in process.stdout or ():
                 display.say(f"{name}: {line.rstrip()}")
+            process.wait()
         errors.seek(0)
         complaint = errors.read().strip()
     recipe.unlink(missing_ok=True)
     if process.returncode == 2:
         raise UserError(f"steps.{name}: {complaint.replace('ptft: ', '')}")
+    signal_number = -process.returncode if process.returncode < 0 else process.returncode - 128
+    if signal_number in SIGNALS:
+        sentence = complaint.removeprefix("ptft: ").partition("; the same command")[0]
+        raise Interrupted(sentence if complaint.startswith("ptft: ") else "stopped", signal_number)
     if process.returncode:
         raise RuntimeError(f"step {name} ended with code {process.returncode}\n{complaint}")
 

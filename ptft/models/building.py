@@ -1,5 +1,7 @@
 """Make a stock model from a preset, or open one from a folder or the Hub, with the head that an objective needs."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -227,6 +229,14 @@ def read_config(name: str | Path) -> PretrainedConfig:
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise no_checkpoint(name, "model", error) from None
     return config
+
+
+def config_hash(config: PretrainedConfig) -> str:
+    """A SHA-256 of everything that decides what a model is but its weights, by whatever version it was written."""
+    values = config.to_dict()
+    for name in ("transformers_version", "_name_or_path"):
+        values.pop(name, None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def checkpoint_folder(name: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -40,7 +41,6 @@ from ptft.models.classifier import (
     save_classifier,
 )
 from ptft.models.presets import PRESETS
-from ptft.optim.schedule import Schedule
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
@@ -57,6 +57,7 @@ from ptft.tokenization import (
     tokenizer_hash,
     train_tokenizer,
 )
+from ptft.training.aside import write_aside
 from ptft.training.budget import Budget
 from ptft.training.session import Totals, fit
 
@@ -270,11 +271,14 @@ def train_one(
     module = ClassificationModule(classifier)
     module.to(compute.device)
     optimizers = settings.optimizers(module, compute, lr)
-    rows = settings.rows_for(len(data.train))
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed)
-    plan = settings.plan(settings.steps(len(data.train)), seed)
-    schedule: Schedule = settings.schedule
-    totals = fit(module, module.weights, source, optimizers, schedule, compute, plan, display, folder=folder, what=what)
+    num_rows = len(data.train)
+    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), settings.rows_for(num_rows), seed)
+    plan = settings.plan(settings.steps(num_rows), seed)
+    identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
+    totals = fit(
+        module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
+        folder=folder, identity=identity, what=what,
+    )  # fmt: skip
     return classifier, totals, missing
 
 
@@ -302,11 +306,7 @@ class Finetune(FinetuneSettings):
         self.check_model()
         if self.labels:
             subset(data, self.labels, 0)
-        self.seed_list()
-
-    def seed_list(self) -> list[int]:
-        """The seeds to run."""
-        return seed_list(self.seeds, self.seed)
+        seed_list(self.seeds, self.seed)
 
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
@@ -325,7 +325,7 @@ class Finetune(FinetuneSettings):
             compute.start_trackers("ptft", plain(self))
         records: list[dict[str, Any]] = []
         best = (-1.0, 0)
-        seeds = self.seed_list()
+        seeds = seed_list(self.seeds, self.seed)
         for seed in seeds:
             some = subset(data, self.labels, seed) if self.labels else data
             encoded = everything.with_train(some) if self.labels else everything
@@ -344,7 +344,7 @@ class Finetune(FinetuneSettings):
                 records.append({**facts, "valid_accuracy": valid["accuracy"], "steps": totals.step, **figures})
             if valid["accuracy"] > best[0] and compute.is_main:
                 best = (valid["accuracy"], seed)
-                save_classifier(classifier, tokenizer, place.folder / "model")
+                write_aside(place.folder / "model", "model", partial(save_classifier, classifier, tokenizer))
         compute.end()
         lineage = {
             "step": self.name,

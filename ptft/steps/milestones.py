@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
 from ptft.display import Display
-from ptft.errors import CheckpointError
-from ptft.training.checkpoint import written_aside
+from ptft.training.aside import remove_leftovers, write_aside
 
 Mark = float | Literal["babylm"]
 _FACTS = "milestone.json"
@@ -41,6 +39,7 @@ class Milestones:
         self._words_per_token = words_per_token
         self._write = write
         self._display = display
+        remove_leftovers(folder)
 
     def reached(self, step: int, before: int, tokens: int) -> None:
         """Write what a step that led from ``before`` tokens to ``tokens`` reached, unless it is there already.
@@ -56,13 +55,12 @@ class Milestones:
             if target.exists():
                 continue
             facts = {"words": mark, "step": step, "tokens_seen": tokens, "words_seen": round(words)}
-            try:
-                with written_aside(target) as partial:
-                    self._write(partial)
-                    (partial / _FACTS).write_text(json.dumps(facts))
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(f"cannot write the milestone {target}: {error}; make room and go on") from error
+            write_aside(target, "milestone", partial(self._write_all, facts))
             self._display.say(f"{target}: after step {step}, {round(words):,} words seen")
+
+    def _write_all(self, facts: dict[str, Any], folder: Path) -> None:
+        self._write(folder)
+        (folder / _FACTS).write_text(json.dumps(facts))
 
 
 def written_milestones(folder: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.corpus.sources import describe, title
+from ptft.display import Display
 from ptft.errors import DataError
 from ptft.models.attention import choose_attention
 from ptft.models.building import (
@@ -34,6 +35,8 @@ from ptft.steps.pretraining_data import PretrainingData, RowSettings, TrainingDa
 from ptft.steps.step import Place, Result
 from ptft.steps.vocabulary import own_tokenizer
 from ptft.tokenization import load_tokenizer, tokenizer_folder, tokenizer_hash
+from ptft.training.aside import write_aside
+from ptft.training.best import Best
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
 from ptft.training.session import Totals, fit
@@ -58,12 +61,7 @@ class Pretrain(PretrainSettings):
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
-        if new_weights:
-            place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")
-        if not has_sparse_head(model):
-            place.display.say(
-                f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it"
-            )
+        self._say(model, new_weights, place.display)
         for objective in self.objective:
             objective.annotate(model.config)
         with compute.main_first():
@@ -100,22 +98,36 @@ class Pretrain(PretrainSettings):
             compute.start_trackers("ptft", plain(self))
 
         def write(folder: Path) -> None:
-            with optimizers.averaged():
-                save_model(model, tokenizer, folder)
+            save_model(model, tokenizer, folder)
 
-        marks = Milestones(place.folder / "milestones", self.milestones_words, words_per_token, write, place.display)
+        def write_averaged(folder: Path) -> None:
+            with optimizers.averaged():
+                write(folder)
+
+        best = Best(place.folder / "best", write) if self.keep_best else None
+
+        def measure_and_keep(step: int) -> dict[str, float]:
+            figures = measure(step)
+            if best is not None:
+                best.measured(step, self.total_loss(figures), is_main=compute.is_main)
+            return {f"valid.{name}": value for name, value in figures.items()}
+
+        marks = Milestones(
+            place.folder / "milestones", self.milestones_words, words_per_token, write_averaged, place.display
+        )
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
-            folder=place.folder, flops_per_slot=flops,
-            peak_flops=peak_flops(compute.device, compute.dtype),
-            measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
+            folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
+            flops_per_slot=flops, peak_flops=peak_flops(compute.device, compute.dtype), measure=measure_and_keep,
             after_step=marks.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:
-            save_model(model, tokenizer, place.folder / "model")
+            write_aside(place.folder / "model", "model", write)
         compute.end()
         result = self._result(data.train, tokenizer, totals, figures, model)
+        if best is not None:
+            result.lineage["best"] = best.facts()
         if self.milestones_words:
             result.lineage["milestones"] = written_milestones(place.folder / "milestones")
         return result
@@ -142,6 +154,12 @@ class Pretrain(PretrainSettings):
         parameters = float(sum(p.numel() for p in model.parameters()))
         rate = {"tokens_per_second": totals.num_tokens / totals.seconds if totals.seconds else 0.0}
         return Result({**figures, **seen, "parameters": parameters, "seconds": totals.seconds, **rate}, lineage=lineage)
+
+    def _say(self, model: PreTrainedModel, new_weights: list[str], display: Display) -> None:
+        if new_weights:
+            display.say(f"drawn anew, since {self.model} lacks them: {', '.join(new_weights)}")
+        if not has_sparse_head(model):
+            display.say(f"{model.config.model_type}: logits at all positions (slower): no sparse head is known for it")
 
     def _tokenizer(self, place: Place) -> PreTrainedTokenizerBase:
         if name := self.tokenizer or self.model:
@@ -186,7 +204,7 @@ class Pretrain(PretrainSettings):
         try:
             return PretrainingData(train, held_out(corpus, part, tokenizer, how, rows, self.evaluation_rows))
         except DataError as error:
-            if self.valid:
+            if self.valid or self.keep_best:
                 raise
             place.display.say(f"nothing is evaluated on held-out text: {error}")
         return PretrainingData(train)

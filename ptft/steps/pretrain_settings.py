@@ -1,5 +1,6 @@
 """The settings of pretraining, and what can be known to be wrong with them before anything is written."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -100,6 +101,8 @@ class PretrainSettings(TrainingStep):
     """How often to evaluate on the held-out text; 0 only at the end."""
     evaluation_rows: int = Field(2048, ge=1)
     """At most so many held-out rows."""
+    keep_best: bool = False
+    """Keep the model with the lowest held-out loss in ``best/``; needs evaluate_every_steps and held-out text."""
     milestones_words: tuple[float | Literal["babylm"], ...] = ()
     """Stock checkpoints in ``milestones/`` after so many words seen, such as 1e6,10e6; babylm for its challenge's."""
 
@@ -109,6 +112,7 @@ class PretrainSettings(TrainingStep):
         self._check_objectives()
         if wrong := [mark for mark in self.milestones_words if mark != "babylm" and mark <= 0]:
             raise RecipeError(f"milestones_words: must be numbers of words above 0, or babylm, got {wrong[0]:g}")
+        self._check_keep_best()
         if bool(self.preset) == bool(self.model):
             got = f"preset={self.preset} and model={self.model}" if self.preset else "neither"
             raise RecipeError(
@@ -151,6 +155,18 @@ class PretrainSettings(TrainingStep):
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
         if (kinds == {"decoder"} and len(names) > 1) or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
+
+    def _check_keep_best(self) -> None:
+        if self.keep_best and not self.evaluate_every_steps:
+            raise RecipeError(
+                "keep_best: compares evaluations, but evaluate_every_steps=0 asks for none before the end; give a "
+                "number of steps, or leave keep_best out"
+            )
+        if self.keep_best and not self.valid and not self.corpus.valid_ratio:
+            raise RecipeError(
+                "keep_best: needs held-out text, but corpus.valid_ratio=0 holds none out; give another ratio or "
+                "valid=FILE, or leave keep_best out"
+            )
 
     def _check_ramp(self) -> None:
         if self.batch_ramp.start_ratio == 1:
@@ -249,6 +265,11 @@ class PretrainSettings(TrainingStep):
                 "give another tokenizer"
             )
         return tokenizer
+
+    def total_loss(self, figures: Mapping[str, float]) -> float:
+        """The sum by weight of the objectives' losses, each of which gives one figure of that name, in their order."""
+        losses = [value for name, value in figures.items() if name.endswith(".loss")]
+        return sum(o.weight * loss for o, loss in zip(self.objective, losses, strict=True))
 
     def _valid_corpus(self) -> CorpusSettings:
         """The held-out text, all of it."""

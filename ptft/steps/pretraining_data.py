@@ -80,10 +80,11 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a run is evaluated on: the first ``steps`` batches, the same each time."""
+    """What a run is evaluated on: the first ``steps`` batches, the same each time; with the hash of the text."""
 
     batches: PretrainingBatches
     steps: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class PretrainingData:
 
     train: TrainingData
     valid: HeldOut | None = None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of both texts, by their names for people."""
+        return {"corpus": self.train.fingerprint, "held-out text": self.valid.fingerprint if self.valid else ""}
 
 
 def training_data(
@@ -125,8 +131,8 @@ def held_out(
         DataError: There is none, or it cannot give rows.
     """
     vocabulary = Vocabulary.of(tokenizer)
-    store, _ = compiled(corpus, part, tokenizer, how)
+    store, fingerprint = compiled(corpus, part, tokenizer, how)
     per_step = min(64, most_rows)
     sampler = rows.decides.sampler(store, vocabulary, rows.length, per_step, 0)
     batches = PretrainingBatches(sampler, rows.objectives, vocabulary, per_step, is_evaluation=True)
-    return HeldOut(batches, min(batches.steps_per_epoch, max(1, most_rows // per_step)))
+    return HeldOut(batches, min(batches.steps_per_epoch, max(1, most_rows // per_step)), fingerprint)

@@ -21,6 +21,7 @@ from ptft.tokenization import (
 )
 from ptft.tokenization.quality import MEASURED_BYTES, Quality
 from ptft.tokenization.sampling import Sample
+from ptft.training.aside import write_aside
 
 
 class Tokenizer(Step):
@@ -69,7 +70,7 @@ class Tokenizer(Step):
             model_max_length=self.model_max_length, seed=self.seed, display=place.display,
         )  # fmt: skip
         if is_main():
-            tokenizer.save_pretrained(place.folder / "model")
+            write_aside(place.folder / "model", "tokenizer", lambda folder: tokenizer.save_pretrained(folder))
         show_cleaning(report.plain(), place)
         held_out = Sample(documents(self.corpus, "valid", self.seed, evaluation), MEASURED_BYTES, self.seed)
         quality = Quality(tokenizer, held_out)

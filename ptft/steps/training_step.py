@@ -1,14 +1,16 @@
 """The settings that pretraining and fine-tuning share, and what they make of them."""
 
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.compute import Compute, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.errors import RecipeError
+from ptft.models.building import config_hash
 from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
@@ -16,6 +18,7 @@ from ptft.optim.schedule import Schedule
 from ptft.optim.schedules import SCHEDULES
 from ptft.optim.schedules.decays import Linear
 from ptft.steps.step import Step
+from ptft.tokenization import tokenizer_hash
 from ptft.training.budget import Budget
 from ptft.training.session import Plan
 
@@ -83,6 +86,23 @@ class TrainingStep(Step):
             keep_checkpoints=self.keep_checkpoints,
             evaluate_every_steps=evaluate_every_steps,
         )
+
+    def identity(
+        self, data: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, steps: int
+    ) -> dict[str, Any]:
+        """What a continued run must find again, by its name for people: the recipe has but names of it.
+
+        Args:
+            data: Hashes of what is trained and evaluated on.
+            tokenizer, model, steps: As they are now.
+        """
+        return {
+            **data,
+            "tokenizer": tokenizer_hash(tokenizer),
+            "model": config_hash(model.config),
+            "optimizer": self.optimizer.name,
+            "steps": steps,
+        }
 
     def optimizers(self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()) -> Optimizers:
         """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""

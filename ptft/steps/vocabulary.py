@@ -6,6 +6,7 @@ from ptft.corpus.sources import CorpusSettings, documents
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.step import Place
 from ptft.tokenization import TokenizerSettings, load_tokenizer, train_on_documents
+from ptft.training.aside import write_aside
 
 
 def own_tokenizer(
@@ -22,7 +23,5 @@ def own_tokenizer(
     place.display.say(f"training a tokenizer of {settings.vocab_size} tokens")
     texts = documents(corpus, "train", seed, evaluation_texts(corpus, seed))
     tokenizer = train_on_documents(texts, settings, model_max_length=model_max_length, seed=seed, display=place.display)
-    partial = place.folder / ".tokenizer.partial"
-    tokenizer.save_pretrained(partial)
-    partial.rename(kept)
+    write_aside(kept, "tokenizer", lambda folder: tokenizer.save_pretrained(folder))
     return tokenizer

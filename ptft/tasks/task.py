@@ -1,5 +1,7 @@
 """What a downstream task is: labelled examples in three splits, and the metric that scores them."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +42,13 @@ class TaskData:
     train: tuple[Example, ...]
     valid: tuple[Example, ...]
     tests: Mapping[str, tuple[Example, ...]]
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 of all rows and labels, wherever they were read from."""
+        parts = {"train": self.train, "valid": self.valid, **{f"test {n}": rows for n, rows in self.tests.items()}}
+        rows = {name: [(r.text, r.text_b, r.label) for r in part] for name, part in parts.items()}
+        return hashlib.sha256(json.dumps([self.labels, rows]).encode()).hexdigest()
 
 
 class Task(ABC):

@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ptft.display import Display, Silent
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
+from ptft.training.aside import discard, is_unwritable, written_aside
 
-_STATE = "state.json"
+_STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
+_TENSORS = (_WEIGHTS, _OPTIMIZER)
+_NO_DIGEST = '"digest": ""'
 
 
 def save_checkpoint(
@@ -41,78 +42,146 @@ def save_checkpoint(
     try:
         with written_aside(target) as partial:
             tensors, scalars = optimizers.state()
-            save_file(_unshared(module), partial / "weights.safetensors")
-            save_file(tensors, partial / "optimizer.safetensors")
-            sums = {name: _sha256(partial / name) for name in ("weights.safetensors", "optimizer.safetensors")}
-            content = {**state, "optimizer": scalars, "checksums": sums}
-            (partial / _STATE).write_text(json.dumps(content, indent=1))
-    except (OSError, SafetensorError) as error:
+            weights = {name: tensor.cpu().contiguous() for name, tensor in _unshared(module).items()}
+            save_file(weights, partial / _WEIGHTS)
+            save_file(tensors, partial / _OPTIMIZER)
+            sizes = {name: (partial / name).stat().st_size for name in _TENSORS}
+            sums = {name: _sha256(partial / name) for name in _TENSORS}
+            content = {**state, "optimizer": scalars, "bytes": sizes, "checksums": sums, "digest": ""}
+            text = json.dumps(content, indent=1)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            (partial / _STATE).write_text(text.replace(_NO_DIGEST, f'"digest": "{digest}"'))
+        complete = complete_checkpoints(folder)
+        later = [path for path in complete if path > target]  # damaged, or the run would have gone on from it
+        for old in [*later, *[path for path in complete if path <= target][:-keep]]:
+            discard(old)
+    except Exception as error:
+        if not is_unwritable(error):
+            raise
         raise CheckpointError(f"cannot write the checkpoint {target}: {error}; older checkpoints are intact") from error
-    complete = complete_checkpoints(folder)
-    later = [path for path in complete if path > target]  # damaged, or the run would have gone on from it
-    for old in [*later, *[path for path in complete if path <= target][:-keep]]:
-        shutil.rmtree(old)
     return target
-
-
-@contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``target``, flushed, when all is written; nothing is left if that fails."""
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for path in [*partial.iterdir(), partial]:
-            _flush(path)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-        _flush(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints below ``folder`` that were finished, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / _STATE).exists())
+    return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
 
 
-def load_newest(folder: Path, module: nn.Module, optimizers: Optimizers) -> dict[str, Any] | None:
-    """Take over the newest checkpoint whose checksums hold, and return its scalars; None where there is none."""
+def examine(path: Path) -> tuple[dict[str, Any], str]:
+    """The scalars of a checkpoint, and in some words how it is damaged: none if it is whole."""
+    name = _STATE
+    try:
+        text = (path / _STATE).read_bytes()
+        state: dict[str, Any] = json.loads(text)
+        digest: str = state.pop("digest")
+        before, _, behind = text.rpartition(digest.encode())
+        if hashlib.sha256(before + behind).hexdigest() != digest:
+            return {}, f"the checksum of {name} is wrong"
+        for name in _TENSORS:
+            size, expected = (path / name).stat().st_size, state["bytes"][name]
+            if size != expected:
+                return {}, f"{name} has {size:,} of {expected:,} bytes"
+            if _sha256(path / name) != state["checksums"][name]:
+                return {}, f"the checksum of {name} is wrong"
+    except FileNotFoundError:
+        return {}, f"{name} is missing"
+    except OSError as error:
+        return {}, f"{name} cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, f"{name} is no whole JSON"
+    return state, ""
+
+
+def load_newest(
+    folder: Path,
+    module: nn.Module,
+    optimizers: Optimizers,
+    *,
+    identity: Mapping[str, Any] | None = None,
+    display: Display | None = None,
+) -> dict[str, Any] | None:
+    """Take over the newest checkpoint that is whole.
+
+    Args:
+        folder: The run's ``checkpoints``.
+        module, optimizers: Take it over.
+        identity: What the run is made from now, by its name for people; compared with what it was made from.
+        display: Is told of damaged checkpoints.
+
+    Returns:
+        Its scalars; None where there is no checkpoint, or no whole one.
+
+    Raises:
+        CheckpointError: It is of another model, or of a run of another identity.
+    """
+    damaged: list[str] = []
     for path in reversed(complete_checkpoints(folder)):
-        try:
-            state: dict[str, Any] = json.loads((path / _STATE).read_text())
-            if any(_sha256(path / name) != digest for name, digest in state["checksums"].items()):
-                continue
-            weights = load_file(path / "weights.safetensors")
-            tensors = load_file(path / "optimizer.safetensors")
-        except (OSError, ValueError, KeyError, SafetensorError):
+        state, damage = examine(path)
+        if damage:
+            damaged.append(f"{path} is damaged ({damage})")
             continue
-        module.load_state_dict(weights, strict=False)
-        optimizers.load(tensors, state.pop("optimizer"))
+        _say_damaged(damaged, f"{path.name} is taken instead", display)
+        _check_identity(folder, state.get("identity", {}), identity or {})
+        weights = load_file(path / _WEIGHTS)
+        _check_weights(path, weights, _unshared(module))
+        module.load_state_dict(weights, strict=False)  # all but the second names of tied weights, as just compared
+        optimizers.load(load_file(path / _OPTIMIZER), state.pop("optimizer"))
         return state
+    _say_damaged(damaged, "no other one is whole: training begins anew", display)
     return None
 
 
+def _say_damaged(damaged: list[str], instead: str, display: Display | None) -> None:
+    for sentence in damaged:
+        (display or Silent()).say(f"{sentence}; {instead}")
+
+
+def _check_identity(folder: Path, former: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [
+        f"{what} ({_short(former.get(what))} is now {_short(value)})"
+        for what, value in now.items()
+        if former.get(what) != value
+    ]
+    if changed:
+        raise CheckpointError(
+            f"the run of {folder} cannot go on, since what it is made from changed after it began: "
+            f"{', '.join(changed)}; bring back what it was, or start over in a new folder with resume=false"
+        )
+
+
+def _short(value: Any) -> str:
+    """A value for people; of a hash the beginning is enough."""
+    return f"{value[:12]}..." if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32,}", value) else str(value)
+
+
+def _check_weights(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} is unknown to the model" for name in found if name not in expected]
+    wrong += [
+        f"{name} is {found[name].dtype} {[*found[name].shape]}, not {tensor.dtype} {[*tensor.shape]}"
+        for name, tensor in expected.items()
+        if name in found and (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if wrong[1:] else ""
+        raise CheckpointError(
+            f"{path} is of another model than this run's ({wrong[0]}{more}); go on with the version of ptft and the "
+            "model that it began with, or start over in a new folder with resume=false"
+        )
+
+
 def _unshared(module: nn.Module) -> dict[str, Tensor]:
-    seen: set[int] = set()
+    """The state of a module with tied weights once, under their first name."""
+    seen: set[tuple[Any, ...]] = set()
     tensors = {}
     for name, tensor in module.state_dict().items():
-        if tensor.data_ptr() not in seen or tensor.numel() == 0:  # tied weights once
-            seen.add(tensor.data_ptr())
-            tensors[name] = tensor.detach().cpu().contiguous()
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if place not in seen or tensor.numel() == 0:
+            seen.add(place)
+            tensors[name] = tensor.detach()
     return tensors
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

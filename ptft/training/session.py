@@ -1,18 +1,23 @@
 """One training from its first or last saved step to its end: the loop with its log, its checkpoints and its signals."""
 
+import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from ptft.compute import Compute
 from ptft.display import Display
+from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
-from ptft.training.checkpoint import load_newest, save_checkpoint
-from ptft.training.interruption import Interrupted, listening
+from ptft.training.aside import remove_leftovers
+from ptft.training.best import Best
+from ptft.training.checkpoint import complete_checkpoints, load_newest, save_checkpoint
+from ptft.training.interruption import Interrupted, Request, listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
 from ptft.training.position import CountedPositions, Positions, Stopwatch, TimedPositions
@@ -86,6 +91,8 @@ def fit(
     display: Display,
     *,
     folder: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    best: Best | None = None,
     flops_per_slot: float = 0.0,
     peak_flops: float = 0.0,
     measure: Measure | None = None,
@@ -95,31 +102,30 @@ def fit(
     """Train to the end of the plan, going on from the newest checkpoint below ``folder`` if there is one.
 
     Args:
-        module: From a batch to loss sums by objective (see :func:`ptft.training.loop.train`).
-        weights: Factor of each objective.
+        module, weights: As for :func:`ptft.training.loop.train`.
         source: Batches as a function of the step.
         optimizers: Of the module's parameters; the average that they may keep is measured and is there at the end.
-        schedule: Factor of the learning rate.
-        compute: Processes, device, precision.
-        plan: Numbers.
-        display: Shows progress.
+        schedule, compute, plan: Factor of the learning rate; processes, device, precision; numbers.
+        display, what: Shows progress, under this name.
         folder: The run folder for log and checkpoints; None keeps nothing.
+        identity: What the run is made from, by its name for people; with another one it is not gone on with.
+        best: Its lowest loss is kept in the checkpoints.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
         measure: Gives figures for the log at some steps, and leaves the module in training.
         after_step: Called in the main process with the updates made, the tokens seen before the last and after it.
-        what: Name of the training on the display.
 
     Raises:
-        Interrupted: A signal asked to stop; the state is saved.
+        Interrupted: A signal asked to stop; the state is saved, or the sentence says why not.
+        CheckpointError: The newest checkpoint is of another run or model, or the log cannot be written.
     """
-    totals = _saved(folder, module, optimizers, display)
+    checkpoints = _Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
+    totals = checkpoints.load()
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
-    logbook = Logbook(folder / "metrics.jsonl", totals.step) if folder is not None and compute.is_main else None
+    logbook = _logbook(folder, totals, compute, display)
     wrapped = compute.wrap(module)
     feed = _feed(source, compute, plan, totals.step, positions.stop(totals.step))
     module.train()
-
     meter = _Meter(weights, compute, flops_per_slot, peak_flops)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
@@ -146,14 +152,20 @@ def fit(
             with watch.paused():
                 if after_step is not None and compute.is_main:
                     after_step(report.step, totals.num_tokens - report.num_tokens, totals.num_tokens)
-                if is_asked or (_is_due(report.step, plan.checkpoint_every_steps) and not is_last):
-                    _save(folder, module, optimizers, totals, plan, compute)
-            if is_asked:
-                raise Interrupted(f"stopped after {positions.words(report.step)}")
+                if is_asked:
+                    checkpoints.save_and_stop(totals, positions.words(report.step), request)
+                if _is_due(report.step, plan.checkpoint_every_steps) and not is_last:
+                    checkpoints.save_or_say(totals)
             if is_last:
                 break
     optimizers.exchange_average()
     return totals
+
+
+def _logbook(folder: Path | None, totals: Totals, compute: Compute, display: Display) -> Logbook | None:
+    if folder is None or not compute.is_main:
+        return None
+    return Logbook(folder / "metrics.jsonl", totals.step, display.say)
 
 
 def _positions(plan: Plan, watch: Stopwatch, compute: Compute, folder: Path | None) -> Positions:
@@ -162,21 +174,74 @@ def _positions(plan: Plan, watch: Stopwatch, compute: Compute, folder: Path | No
     return TimedPositions(plan.seconds, watch, compute, None if folder is None else folder / "positions.jsonl")
 
 
-def _saved(folder: Path | None, module: nn.Module, optimizers: Optimizers, display: Display) -> Totals:
-    state = load_newest(folder / "checkpoints", module, optimizers) if folder is not None else None
-    if state is None:
-        return Totals()
-    display.say(f"continuing after step {state['step']}")
-    return Totals(**{name: state[name] for name in _KEPT})
+@dataclass
+class _Checkpoints:
+    """The checkpoints of one training: found at its start, written at some steps.
 
+    Attributes:
+        folder: The run folder; None keeps nothing.
+        module, optimizers: What is kept.
+        keep: How many stay.
+        compute, display, identity, best: As for :func:`fit`.
+    """
 
-def _save(
-    folder: Path | None, module: nn.Module, optimizers: Optimizers, totals: Totals, plan: Plan, compute: Compute
-) -> None:
-    if folder is not None and compute.is_main:
-        state = {name: getattr(totals, name) for name in _KEPT}
-        save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
-    compute.wait()
+    folder: Path | None
+    module: nn.Module
+    optimizers: Optimizers
+    keep: int
+    compute: Compute
+    display: Display
+    identity: Mapping[str, Any] | None
+    best: Best | None
+    _has_failed: bool = field(default=False, init=False)
+
+    def load(self) -> Totals:
+        """Take over the newest one that is whole, after removing what a killed process left."""
+        if self.folder is None:
+            return Totals()
+        if self.compute.is_main:
+            for folder in (self.folder, self.folder / "checkpoints"):
+                remove_leftovers(folder)
+        self.compute.wait()
+        state = load_newest(
+            self.folder / "checkpoints", self.module, self.optimizers, identity=self.identity, display=self.display
+        )
+        if state is None:
+            return Totals()
+        if self.best is not None:
+            self.best.load(state.get("best", {}))
+        self.display.say(f"continuing after step {state['step']}")
+        return Totals(**{name: state[name] for name in _KEPT})
+
+    def save(self, totals: Totals) -> str:
+        """Write one; gives the rest of a sentence about why that was not possible, or nothing."""
+        failure = ""
+        if self.folder is not None and self.compute.is_main:
+            state: dict[str, Any] = {name: getattr(totals, name) for name in _KEPT}
+            state |= {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
+            try:
+                save_checkpoint(self.folder / "checkpoints", self.module, self.optimizers, state, self.keep)
+            except CheckpointError as error:
+                steps = [int(path.name[5:]) for path in complete_checkpoints(self.folder / "checkpoints")]
+                failure = f"; {error}, the last one is of step {steps[-1]}" if steps else f"; {error}: there is none"
+        self.compute.wait()
+        return failure
+
+    def save_and_stop(self, totals: Totals, words: str, request: Request) -> NoReturn:
+        """Write one and end the training.
+
+        Raises:
+            Interrupted: Always; where another process was asked, with its usual signal.
+        """
+        sentence = f"stopped after {words}{self.save(totals)}"
+        raise Interrupted(sentence, request.signal_number or signal.SIGTERM)
+
+    def save_or_say(self, totals: Totals) -> None:
+        """Write one, or say that it was not possible if the one before was."""
+        failure = self.save(totals)
+        if failure and not self._has_failed:
+            self.display.say(f"training goes on{failure}")
+        self._has_failed = bool(failure)
 
 
 def _feed(source: BatchSource, compute: Compute, plan: Plan, start: int, stop: int) -> Feed:
