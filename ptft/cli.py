@@ -23,6 +23,7 @@ from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_fo
 from ptft.inspection.members import members, near
 from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
 from ptft.terminal import RichDisplay
+from ptft.training.aside import NO_ROOM
 from ptft.training.interruption import Interrupted, ending, exit_code
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def main() -> None:
         with ending(_last_words):
             code = command(sys.argv[1:])
             sys.stdout.flush()
-    except BrokenPipeError:  # as in `ptft list | head`; nobody reads what is left
+    except OSError as error:  # as in `ptft list | head`, or a full disk; nobody reads what is left
+        if not isinstance(error, BrokenPipeError) and error.errno not in NO_ROOM:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
@@ -89,6 +92,11 @@ def command(arguments: Sequence[str]) -> int:
             call()
     except UserError as error:
         _complain(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _complain(f"cannot write {error.filename or 'everything'}: {error.strerror}; make room and try again")
         return 2
     except KeyboardInterrupt as error:
         _complain(str(error) or "stopped")

@@ -24,8 +24,9 @@ from ptft.family import nearest
 from ptft.report.page import write_report
 from ptft.run import execute, read_result
 from ptft.steps import STEPS
-from ptft.steps.folder import begin, check_new, finish, same_settings, undo, write_text
+from ptft.steps.folder import begin, check_new, finish, same_settings, undo
 from ptft.steps.step import Step
+from ptft.training.aside import write_text
 from ptft.training.interruption import SIGNALS, Interrupted, listening, pass_on, passing_on
 
 _REFERENCE = "step:"
@@ -67,6 +68,8 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
                 step.check()
     began = time.perf_counter()
     made = begin(recipe, folder)
+    for name in steps:
+        _own_recipe(folder / name).unlink(missing_ok=True)  # a killed process left it
     try:
         num_done = _carry_out(recipe, steps, display)
     except UserError:
@@ -239,10 +242,15 @@ def _put_aside(folder: Path, display: Display) -> None:
     display.say(f"{folder} is done again, since its settings or inputs changed; the former one is {aside}")
 
 
+def _own_recipe(folder: Path) -> Path:
+    """The recipe of a step while it works in a process of its own."""
+    return folder.with_name(f".{folder.name}.yaml")
+
+
 def _in_process(name: str, step: Step, display: Display) -> None:
     folder = Path(step.out)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    recipe = folder.parent / f".{name}.yaml"
+    recipe = _own_recipe(folder)
     write_text(recipe, dump(step))
     command = [sys.executable, "-m", "ptft", step.name, str(recipe)]
     with tempfile.TemporaryFile("w+") as errors:  # not a pipe: a full one would stop the process

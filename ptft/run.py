@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ptft.compute import is_main, wait_for_all
 from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
-from ptft.errors import UserError
+from ptft.errors import CheckpointError, UserError
 from ptft.report import write_card, write_report
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, finish, standing, undo
@@ -29,6 +30,9 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     wait_for_all()  # each process has looked before one of them writes
     if stand.is_finished:
         display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
+        if is_main() and not (stand.folder / "report.html").exists():  # killed or out of room at the very end
+            with suppress(OSError):
+                _describe(stand.folder)
         return read_result(stand.folder)
     step.check()
     if stand.is_continued:
@@ -43,11 +47,22 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
         raise
     if is_main():
         finish(stand.folder, result.figures, result.records, result.lineage)
-        write_report(stand.folder)
-        if (stand.folder / "model" / "config.json").exists():
-            write_card(stand.folder / "model", stand.folder)
+        try:
+            _describe(stand.folder)
+        except OSError as error:
+            raise CheckpointError(
+                f"{stand.folder} is finished, but its page cannot be written: {error.strerror}; make room, then give "
+                "the same command again"
+            ) from error
     wait_for_all()
     return read_result(stand.folder)
+
+
+def _describe(folder: Path) -> None:
+    """Write the model's card and, last of all, the page of a finished run."""
+    if (folder / "model" / "config.json").exists():
+        write_card(folder / "model", folder)
+    write_report(folder)
 
 
 def perform(

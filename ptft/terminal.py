@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self, TextIO
 
 from ptft.report.tables import format_value
+from ptft.training.aside import NO_ROOM
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -68,7 +69,11 @@ class RichDisplay:
 
     def say(self, sentence: str) -> None:
         """Print a sentence, above the bars if there are any."""
-        self._console.print(sentence, soft_wrap=True)
+        try:
+            self._console.print(sentence, soft_wrap=True)
+        except OSError as error:  # a log file on a full disk ends no training
+            if error.errno not in NO_ROOM:
+                raise
 
     def progress(self, what: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
         """Move a bar, or write a line if it is time."""

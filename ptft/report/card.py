@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ptft.errors import CheckpointError
 from ptft.report.folder import lineage_rows, read_object, read_run
 from ptft.report.tables import final_table
+from ptft.training.aside import write_text
 
 
 class _Use(NamedTuple):
@@ -72,7 +73,7 @@ def write_card(model_folder: Path, run: Path) -> Path:
         _section("Lineage", ["", "value"], [row for row in lineage if row not in data]),
     ]
     card = model_folder / "README.md"
-    card.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
+    write_text(card, "\n\n".join(section for section in sections if section) + "\n")
     return card
 
 

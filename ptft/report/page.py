@@ -12,6 +12,7 @@ from ptft.report.curves import field, label_rows, measured, shot_rows
 from ptft.report.folder import RunFolder, lineage_rows, read_runs
 from ptft.report.scripts import script_rows
 from ptft.report.tables import final_table, is_number
+from ptft.training.aside import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +87,7 @@ def write_report(run: Path) -> Path:
     parts = (_about, _figures, _scripts, _loss, _labels, _shots, _lineage, _recipes)
     sections = [part(runs) for part in parts]
     page = run / "report.html"
-    page.write_text(_document(runs[0].name, "\n".join(section for section in sections if section)), encoding="utf-8")
+    write_text(page, _document(runs[0].name, "\n".join(section for section in sections if section)))
     return page
 
 

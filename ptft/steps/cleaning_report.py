@@ -5,8 +5,8 @@ from typing import Any
 
 from ptft.compute import is_main
 from ptft.corpus.cleaning import summary
-from ptft.steps.folder import write_text
 from ptft.steps.step import Place
+from ptft.training.aside import write_text
 
 _NAME = "cleaning.json"
 

@@ -1,6 +1,6 @@
 """The step ``curve``: what pretraining buys at each number of labels, beside training from scratch."""
 
-import json
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from ptft.tasks.metrics import mean_interval, paired_interval
 from ptft.tasks.table import subset
 from ptft.tasks.task import TaskData
 from ptft.tokenization import tokenizer_hash
-from ptft.training.logbook import read_log
+from ptft.training.logbook import Logbook, read_log
 
 Method = Literal["pretrained", "scratch"]
 Count = int | Literal["all"]
@@ -109,8 +109,7 @@ class _Cells:
                 return rows
         rows = self._measure(method, count, seed, lr)
         if self.compute.is_main:
-            with log.open("a") as file:
-                file.write(json.dumps({"cell": key, "records": rows}, ensure_ascii=False) + "\n")
+            Logbook(log, sys.maxsize).write({"cell": key, "records": rows})
         return rows
 
     def _measure(self, method: Method, count: Count, seed: int, lr: float) -> list[Record]:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from ptft.compute import num_processes
 from ptft.config import Settings, differences, dump, load
-from ptft.errors import RecipeError
+from ptft.errors import CheckpointError, RecipeError
 from ptft.steps.milestones import milestone
 from ptft.steps.step import RUNTIME_KEYS, Step
+from ptft.training.aside import remove_leftovers, write_text
 
 _PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
 _SIGNS_OF_WORK = ("metrics.jsonl", "cells.jsonl", "state.json", "result.json")
@@ -116,6 +117,7 @@ def begin(settings: Settings, folder: Path) -> list[Path]:
     made = [path for path in [folder, *folder.parents] if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         write_text(folder / "recipe.yaml", dump(settings))
     except OSError as error:
         if made:
@@ -139,17 +141,20 @@ def undo(folder: Path, made: list[Path]) -> None:
 
 
 def finish(folder: Path, figures: Mapping[str, float], records: list[dict[str, Any]], lineage: dict[str, Any]) -> None:
-    """Write ``manifest.json`` and, last of all, ``result.json``."""
-    write_text(folder / "manifest.json", json.dumps({**environment(), **lineage}, indent=1, ensure_ascii=False))
+    """Write ``manifest.json`` and, last of all, ``result.json``.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written.
+    """
     content = {**figures, "records": records} if records else dict(figures)
-    write_text(folder / "result.json", json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    files = {"manifest.json": {**environment(), **lineage}, "result.json": content}
+    for name, values in files.items():
+        try:
+            write_text(folder / name, json.dumps(values, indent=1, ensure_ascii=False))
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {folder / name}: {error.strerror}; make room and give the same command again"
+            ) from error
 
 
 def environment() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ptft.models.classifier import is_decoder_config
 from ptft.prompting import Template, default_template, evaluate_prompts
 from ptft.prompting.evaluate import check_prompts
 from ptft.steps.finetune import seed_list
-from ptft.steps.folder import parent, write_text
+from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result, Step
 from ptft.tasks import PROMPT_TASKS, TASKS
 from ptft.tasks.prompt_task import PromptTask
@@ -23,6 +23,7 @@ from ptft.tasks.table import read_task, task_name
 from ptft.tasks.table_source import refuse_given
 from ptft.tasks.task import TaskData
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash
+from ptft.training.aside import write_text
 
 
 class Prompt(Step):

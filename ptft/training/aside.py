@@ -1,8 +1,9 @@
-"""Folders that appear whole or not at all: written aside, flushed, renamed; and what a killed process leaves of them.
+"""Folders and files that appear whole or not at all: written aside, flushed, renamed.
 
-All of it lies beside the folder, as ``.NAME.partial`` or ``.NAME.former``.
+What a killed process leaves of them lies beside them, as ``.NAME.partial`` or ``.NAME.former``.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ptft.errors import CheckpointError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Of an ``OSError`` that says that a disk, a share of it or a file is full, or that it may only be read."""
 
 
 @contextmanager
@@ -61,6 +65,18 @@ def write_aside(target: Path, what: str, write: Callable[[Path], object]) -> Non
             f"cannot write the {what} {target}: {error}; make room and give the same command again, which goes on from "
             "the last checkpoint"
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        flush(partial)
+        partial.replace(path)
+        flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def is_unwritable(error: Exception) -> bool:

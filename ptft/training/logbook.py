@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.errors import CheckpointError
+from ptft.training.aside import write_text
 
 
 class Logbook:
@@ -24,13 +25,10 @@ class Logbook:
 
     def __init__(self, path: Path, step: int, say: Callable[[str], None] | None = None) -> None:
         kept = [line for line in read_log(path) if line.get("step", 0) <= step]
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            self._size = partial.stat().st_size
-            partial.replace(path)
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._size = path.stat().st_size
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"cannot write {path}: {error.strerror}; make room and give the same command again"
             ) from error
