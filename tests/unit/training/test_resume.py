@@ -1,13 +1,18 @@
 """Promise 5: a run that was stopped anywhere ends with the bits of one that was not."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from ptft import rng
+from ptft.errors import CheckpointError
 from ptft.training.interruption import Interrupted
 
 STEPS = 9
@@ -127,11 +132,12 @@ def test_crash_between_checkpoints(name, tmp_path, resume, whole_run, crashed):
     assert_same_end(folder, whole_run(name))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signal_saves_and_stops_after_the_step(number, tmp_path, step, settings, resume, whole_run):
     verb, values = settings["bert"]
-    with pytest.raises(Interrupted, match=f"stopped after step 5 of {STEPS}"):
+    with pytest.raises(Interrupted, match=f"stopped after step 5 of {STEPS}$") as stop:
         step(verb, **values, out=str(tmp_path / "run"), display=Stopper(5, number))
+    assert stop.value.signal_number == number
     assert checkpoints(tmp_path / "run") == ["step-00000004", "step-00000005"]
     assert "continuing after step 5" in resume("bert", tmp_path / "run")
     assert_same_end(tmp_path / "run", whole_run("bert"))
@@ -174,17 +180,196 @@ def flip(path):
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(file, damage, tmp_path, resume, whole_run, crashed):
     folder = crashed("finetune", tmp_path / "run")
-    damage(folder / "checkpoints" / "step-00000004" / file)
-    assert "continuing after step 2" in resume("finetune", folder)
+    newest = folder / "checkpoints" / "step-00000004"
+    damage(newest / file)
+    sentences = resume("finetune", folder)
+    (said,) = [sentence for sentence in sentences if " is damaged (" in sentence]
+    assert said.startswith(f"{newest} is damaged (")
+    assert file in said
+    assert said.endswith("; step-00000002 is taken instead")
+    assert "continuing after step 2" in sentences
+    assert_same_end(folder, whole_run("finetune"))
+    assert checkpoints(folder) == ["step-00000006", "step-00000008"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(40))
+def test_damage_anywhere_ends_with_the_bits_of_the_whole_run(case, tmp_path, resume, whole_run, crashed):
+    """20 files cut off at a random place, and 20 random bits changed."""
+    folder = crashed("finetune", tmp_path / "run")
+    files = sorted((folder / "checkpoints" / "step-00000004").iterdir())
+    path = files[case % len(files)]
+    content = bytearray(path.read_bytes())
+    place = int(rng.integers(len(content), 11, case))
+    if case < 20:
+        del content[place:]
+    else:
+        content[place] ^= 1 << int(rng.integers(8, 12, case))
+    path.write_bytes(content)
+    sentences = resume("finetune", folder)
+    assert sum("step-00000004 is damaged" in sentence for sentence in sentences) == 1
+    assert "continuing after step 2" in sentences
     assert_same_end(folder, whole_run("finetune"))
 
 
-def test_half_written_checkpoint_is_ignored(tmp_path, resume, whole_run, crashed):
+def test_where_nothing_is_whole_training_begins_anew(tmp_path, resume, whole_run, crashed):
+    folder = crashed("finetune", tmp_path / "run")
+    for newest in (folder / "checkpoints").iterdir():
+        truncate(newest / "weights.safetensors")
+    sentences = resume("finetune", folder)
+    assert sum(sentence.endswith("training begins anew") for sentence in sentences) == 2
+    assert not [sentence for sentence in sentences if sentence.startswith("continuing")]
+    assert_same_end(folder, whole_run("finetune"))
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path, resume, whole_run, crashed):
     folder = crashed("finetune", tmp_path / "run")
     newest = folder / "checkpoints" / "step-00000004"
-    shutil.copytree(newest, folder / "checkpoints" / ".step-00000006.partial")
+    for name in ("checkpoints/.step-00000006.partial", "checkpoints/.step-00000002.former", ".model.partial"):
+        shutil.copytree(newest, folder / name)
+    for name in (".metrics.jsonl.partial", ".result.json.partial"):
+        (folder / name).write_text('{"st')
+    (folder / "notes.txt").write_text("mine")
     assert "continuing after step 4" in resume("finetune", folder)
     assert_same_end(folder, whole_run("finetune"))
+    assert files(folder) - files(whole_run("finetune")) == {"notes.txt"}
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# Another run than it was
+
+
+def test_changed_corpus_is_refused(tmp_path, step, settings, corpus_file):
+    verb, values = settings["bert"]
+    (tmp_path / "corpus.txt").write_text(corpus_file.read_text())
+    values = {**values, "corpus": {"path": str(tmp_path / "corpus.txt"), "valid_ratio": 0.2}}
+    with pytest.raises(Crash):
+        step(verb, **values, out=str(tmp_path / "run"), display=Stopper(5, Crash))
+    (tmp_path / "corpus.txt").write_text(corpus_file.read_text() + "\n\nthe ice is red\nthe sun is cold")
+    before = files(tmp_path / "run")
+    with pytest.raises(
+        CheckpointError, match=r"run of .* cannot go on.*: corpus \(.* is now .*\); bring back"
+    ) as error:
+        step(verb, **values, out=str(tmp_path / "run"))
+    assert not re.search("tokenizer|model|steps|optimizer", str(error.value).partition("began: ")[2])
+    assert before == files(tmp_path / "run")
+    (tmp_path / "corpus.txt").write_text(corpus_file.read_text())
+    step(verb, **values, out=str(tmp_path / "run"))
+
+
+def test_changed_rows_are_refused(tmp_path, step, settings, table):
+    verb, values = settings["finetune"]
+    values = {**values, "data": str(tmp_path / "rows.csv")}
+    (tmp_path / "rows.csv").write_text(table.read_text())
+    with pytest.raises(Crash):
+        step(verb, **values, out=str(tmp_path / "run"), display=Stopper(5, Crash))
+    first = table.read_text().splitlines()[1]
+    (tmp_path / "rows.csv").write_text(table.read_text().replace(first, f"very {first}", 1))
+    with pytest.raises(CheckpointError, match=r"cannot go on.*: data \(.* is now .*\); bring back"):
+        step(verb, **values, out=str(tmp_path / "run"))
+
+
+# No room
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """Let the tensors of some steps' checkpoints not be written, for lack of room."""
+
+    def at(*steps):
+        def save(tensors, path):
+            if any(f"{step:08d}" in str(path) for step in steps):
+                path.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            save_file(tensors, path)
+
+        monkeypatch.setattr("ptft.training.checkpoint.save_file", save)
+
+    return at
+
+
+def test_checkpoint_that_finds_no_room_ends_nothing(tmp_path, step, settings, whole_run, no_room):
+    verb, values = settings["finetune"]
+    no_room(4, 6)
+    display = Stopper()
+    step(verb, **values, out=str(tmp_path / "run"), display=display)
+    (said,) = [sentence for sentence in display.sentences if "No space" in sentence]
+    assert re.fullmatch(
+        r"training goes on; cannot write the checkpoint .*step-00000004: .*No space left on device; "
+        r"older checkpoints are intact, the last one is of step 2",
+        said,
+    )
+    assert checkpoints(tmp_path / "run") == ["step-00000002", "step-00000008"]
+    assert_same_end(tmp_path / "run", whole_run("finetune"))
+
+
+def test_run_that_found_no_room_goes_on_from_the_last_one(tmp_path, step, settings, resume, whole_run, no_room):
+    verb, values = settings["finetune"]
+    no_room(4)
+    with pytest.raises(Crash):
+        step(verb, **values, out=str(tmp_path / "run"), display=Stopper(5, Crash))
+    assert checkpoints(tmp_path / "run") == ["step-00000002"]
+    assert "continuing after step 2" in resume("finetune", tmp_path / "run")
+    assert_same_end(tmp_path / "run", whole_run("finetune"))
+
+
+@pytest.mark.parametrize(
+    ("at", "steps", "sentence"),
+    [
+        (5, (5,), r"stopped after step 5 of 9; cannot write .*step-00000005: .*; older .* the last one is of step 4"),
+        (1, (1,), r"stopped after step 1 of 9; cannot write .*step-00000001: .* are intact: there is none"),
+    ],
+)
+def test_stop_that_finds_no_room_names_the_last_one(at, steps, sentence, tmp_path, step, settings, no_room):
+    verb, values = settings["finetune"]
+    no_room(*steps)
+    with pytest.raises(Interrupted, match=sentence) as stop:
+        step(verb, **values, out=str(tmp_path / "run"), display=Stopper(at, signal.SIGTERM))
+    assert stop.value.signal_number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["bert", "finetune"])
+def test_model_that_finds_no_room(name, tmp_path, step, settings, resume, whole_run, monkeypatch):
+    verb, values = settings[name]
+
+    def full(*arguments):
+        (Path(arguments[-1]) / "config.json").write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            {"bert": "ptft.steps.pretrain.save_model", "finetune": "ptft.steps.finetune.save_classifier"}[name], full
+        )
+        with pytest.raises(
+            CheckpointError, match=r"cannot write the model .*run.model: .*No space left .*; make room and"
+        ):
+            step(verb, **values, out=str(tmp_path / "run"))
+    assert not {path for path in files(tmp_path / "run") if "model" in path}
+    assert checkpoints(tmp_path / "run") == ["step-00000006", "step-00000008"]
+    assert "continuing after step 8" in resume(name, tmp_path / "run")
+    assert_same_end(tmp_path / "run", whole_run(name))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "result.json"])
+def test_result_that_finds_no_room(name, tmp_path, step, settings, resume, whole_run, monkeypatch):
+    from ptft.training.aside import write_text
+
+    verb, values = settings["finetune"]
+
+    def full(path, text):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ptft.steps.folder.write_text", full)
+        with pytest.raises(CheckpointError, match=f"cannot write .*{name}: No space left on device; make room and"):
+            step(verb, **values, out=str(tmp_path / "run"))
+    assert "continuing after step 8" in resume("finetune", tmp_path / "run")
+    assert_same_end(tmp_path / "run", whole_run("finetune"))
 
 
 def test_torn_log_line_is_written_again(tmp_path, resume, whole_run, crashed):
