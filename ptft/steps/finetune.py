@@ -271,7 +271,8 @@ def train_one(
     module.to(compute.device)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed)
+    numbers = [example.row or index for index, example in enumerate(data.train, 1)]
+    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
     plan = settings.plan(settings.steps(len(data.train)), seed)
     schedule: Schedule = settings.schedule
     totals = fit(module, module.weights, source, optimizers, schedule, compute, plan, display, folder=folder, what=what)

@@ -42,6 +42,10 @@ class Milestones:
         self._write = write
         self._display = display
 
+    def lie_between(self, before: int, tokens: int) -> bool:
+        """Whether a step that leads from ``before`` tokens to ``tokens`` reaches one."""
+        return bool(marks_between(self._marks, before * self._words_per_token, tokens * self._words_per_token))
+
     def reached(self, step: int, before: int, tokens: int) -> None:
         """Write what a step that led from ``before`` tokens to ``tokens`` reached, unless it is there already.
 

@@ -109,7 +109,7 @@ class Pretrain(PretrainSettings):
             folder=place.folder, flops_per_slot=flops,
             peak_flops=peak_flops(compute.device, compute.dtype),
             measure=lambda step: {f"valid.{name}": value for name, value in measure(step).items()},
-            after_step=marks.reached if self.milestones_words else None, what="pretraining",
+            marks=marks if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:

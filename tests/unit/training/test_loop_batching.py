@@ -94,7 +94,7 @@ def run(work, accumulate, optimizer="sgd"):
     groups = parameter_groups(module.named_parameters(), 0.1 if optimizer == "sgd" else 1e-3, 0.0)
     optimizers = Optimizers(OPTIMIZERS[optimizer]().build(groups, module))
     shares = source.shares(ROWS // accumulate, 1, 0)
-    feed = Feed(source, shares, torch.device("cpu"), 0, STEPS, ahead=False)
+    feed = Feed(source, shares, torch.device("cpu"), 0, STEPS, workers=0)
     reports = list(
         train(module, weights, feed, optimizers, lambda step: 1.0, Compute("fp32"), start=0, seed=0, clip_norm=1.0)
     )
