@@ -109,18 +109,21 @@ def work_of(ragged_store):
 
 @pytest.fixture(scope="session")
 def train_some():
-    """Train some steps; gives the reports, the module and the optimizers."""
+    """Train some steps and give their reports."""
 
-    def do(module, source, *, accumulate=1, steps=4, start=0, optimizer="sgd", optimizers=None, wrapped=None, **options):
+    def do(module, source, *, accumulate=1, steps=4, start=0, workers=0, most_rows=0, optimizers=None, **options):
         module.train()
-        groups = parameter_groups(module.named_parameters(), 0.1 if optimizer == "sgd" else 1e-3, 0.0)
-        optimizers = optimizers or Optimizers(OPTIMIZERS[optimizer]().build(groups, module))
         shares = source.shares(ROWS // accumulate, 1, 0)
-        feed = Feed(source, shares, torch.device("cpu"), start, steps, workers=options.pop("workers", 0))
+        feed = Feed(source, shares, torch.device("cpu"), start, steps, workers=workers, most_rows=most_rows)
         reports = train(
-            wrapped or module, module.weights, feed, optimizers, lambda step: 1.0, Compute("fp32"), start=start, seed=0,
-            clip_norm=1.0, **options,
+            module, module.weights, feed, optimizers or sgd(module), lambda step: 1.0, Compute("fp32"), start=start,
+            seed=0, clip_norm=1.0, **options,
         )  # fmt: skip
         return list(reports)
 
     return do
+
+
+def sgd(module):
+    groups = parameter_groups(module.named_parameters(), 0.1, 0.0)
+    return Optimizers(OPTIMIZERS["sgd"]().build(groups, module))
