@@ -22,3 +22,7 @@ class CheckpointError(UserError):
 
 class DeviceError(UserError):
     """The machine lacks what was asked for: a device, a precision, a library."""
+
+
+class TrainingError(UserError):
+    """A training cannot go on: a step was no number, or did not fit into memory."""

@@ -18,6 +18,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from ptft.corpus.aside import clean, locked_aside
+from ptft.corpus.watch import Watch, sha256
 from ptft.errors import DataError
 
 _CHARACTERS_PER_BATCH = 1 << 20
@@ -66,6 +67,7 @@ class TokenStore:
         end_bits: For each token one bit, whether it is the last of a sentence, eight to a byte from the highest.
         info: Counts and checksums.
         start_bits: The same for whether it begins a word; None where the store was compiled without them.
+        watch: Tells whether the files are what they were when they were opened; None where there are none.
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -73,6 +75,7 @@ class TokenStore:
     end_bits: NDArray[np.uint8]
     info: StoreInfo
     start_bits: NDArray[np.uint8] | None = None
+    watch: Watch | None = None
 
     @property
     def num_documents(self) -> int:
@@ -82,6 +85,10 @@ class TokenStore:
     def document_bounds(self) -> NDArray[np.int64]:
         """Token index at which each document begins, and the total at the end: ``num_documents + 1`` numbers."""
         return np.concatenate(([0], self.document_ends))
+
+    def document_of(self, token: Int[ndarray, " tokens"]) -> list[int]:
+        """The document in which each of some token indices lies."""
+        return np.searchsorted(self.document_ends, token, side="right").tolist()  # type: ignore[no-any-return]
 
     def sentence_bounds(self, document: int) -> list[int]:
         """Token indices at which the sentences of a document begin, and its end."""
@@ -162,10 +169,10 @@ def open_store(folder: Path) -> TokenStore:
         expected = length * np.dtype(kind).itemsize
         if not path.exists() or path.stat().st_size != expected:
             raise DataError(f"{path} is damaged: it should have {expected} bytes; delete {folder} to compile it again")
+    watch = Watch({path: info.checksums[path.stem] for path, _, _ in files.values()})
     _compare(folder, info, [path for path, _, _ in files.values()])
-    return TokenStore(
-        info=info, **{name: np.memmap(path, kind, "r", shape=(n,)) for name, (path, kind, n) in files.items()}
-    )
+    arrays = {name: np.memmap(path, kind, "r", shape=(n,)) for name, (path, kind, n) in files.items()}
+    return TokenStore(info=info, watch=watch, **arrays)
 
 
 def _compare(folder: Path, info: StoreInfo, paths: Sequence[Path]) -> None:
@@ -179,8 +186,7 @@ def _compare(folder: Path, info: StoreInfo, paths: Sequence[Path]) -> None:
         except (OSError, ValueError):
             pass
     for path in paths:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
         if found != info.checksums[path.stem]:
             raise DataError(
                 f"{path} is damaged: its SHA-256 is {found[:12]}... but {info.checksums[path.stem][:12]}... was "

@@ -10,7 +10,7 @@ from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
-from ptft.objectives.rows import Batch, pad_to_multiple
+from ptft.objectives.rows import Batch, hash_rows, pad_to_multiple
 from ptft.tasks.task import Example
 from ptft.training.work import BatchSource
 
@@ -37,19 +37,24 @@ class EncodedTexts:
         """The texts at ``index``, padded on the right to the longest of them."""
         lengths = np.array([len(self.ids[i]) for i in index])
         width = pad_to_multiple(lengths, self.length)
-        tensors = {"input_ids": self._padded(self.ids, index, width, self.pad)}
+        ids = self._padded(self.ids, index, width, self.pad)
+        arrays = {"input_ids": ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
         if self.segments is not None:
-            tensors["token_type_ids"] = self._padded(self.segments, index, width, 0)
-        tensors["attention_mask"] = torch.from_numpy((np.arange(width) < lengths[:, None]).astype(np.int64))
-        counts = {}
-        if labels is not None:
-            tensors["labels"] = torch.from_numpy(labels[index])
-            counts["classify"] = len(index)
-        return Batch(tensors, counts, int(lengths.sum()), width * len(index))
+            arrays["token_type_ids"] = self._padded(self.segments, index, width, 0)
+        targets = {} if labels is None else {"labels": labels[index]}
+        return Batch(
+            {name: torch.from_numpy(array) for name, array in (arrays | targets).items()},
+            {"classify": len(index)} if targets else {},
+            num_tokens=int(lengths.sum()),
+            num_slots=width * len(index),
+            hash=hash_rows(ids, lengths, targets),
+        )
 
     @staticmethod
-    def _padded(rows: list[list[int]], index: Int[ndarray, " texts"], width: int, fill: int) -> torch.Tensor:
-        return torch.tensor([rows[i] + [fill] * (width - len(rows[i])) for i in index])
+    def _padded(
+        rows: list[list[int]], index: Int[ndarray, " texts"], width: int, fill: int
+    ) -> Int[ndarray, "texts seq"]:
+        return np.array([rows[i] + [fill] * (width - len(rows[i])) for i in index], np.int64)
 
 
 def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
@@ -71,24 +76,49 @@ def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedToken
 
 
 class LabelledBatches(BatchSource):
-    """Batches of labelled texts: each epoch is a new order, and one epoch follows the other without a seam."""
+    """Batches of labelled texts: each epoch is a new order, and one epoch follows the other without a seam.
 
-    def __init__(self, texts: EncodedTexts, labels: Int[ndarray, " texts"], rows_per_step: int, seed: int) -> None:
+    Args:
+        texts: Encoded texts.
+        labels: The index of each one's label.
+        rows_per_step: Texts of the global batch.
+        seed: Of the order.
+        numbers: Of each text, the row of its table, counted from 1; None where there is no table.
+    """
+
+    unit = "rows of the table, counted from 1"
+
+    def __init__(
+        self,
+        texts: EncodedTexts,
+        labels: Int[ndarray, " texts"],
+        rows_per_step: int,
+        seed: int,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         self._texts = texts
         self._labels = labels
         self._seed = seed
+        self._numbers = range(1, len(labels) + 1) if numbers is None else numbers
         self.rows_per_step = rows_per_step
         self.steps_per_epoch = max(1, -(-len(labels) // rows_per_step))
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the step's batch."""
+        return self._texts.batch(self._index(step, start, stop), self._labels)
+
+    def documents(self, step: int) -> list[int]:
+        """The table's rows in the step's batch, counted from 1."""
+        return sorted({self._numbers[index] for index in self._index(step, 0, self.rows_per_step)})
+
+    def _index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
         size = len(self._labels)
         place = step * self.rows_per_step + np.arange(start, stop)
         rows = np.empty(len(place), np.int64)
         for epoch in np.unique(place // size):
             here = place // size == epoch
             rows[here] = rng.permuted(place[here] % size, size, self._seed, int(epoch))
-        return self._texts.batch(rows, self._labels)
+        return rows
 
 
 def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> Int[ndarray, " texts"]:

@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,7 @@ from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple
 
 _ROWS_PER_BLOCK = 16384
 _STEPS_PER_BLOCK = 128
+_MOST_GROUPS = 1 << 17  # of documents: an epoch's order is drawn for groups, so that its beginning takes no longer
 _MARGIN = 0.01  # a block has so many more rows than a pass gives on average: filling up drops less than cutting off
 
 
@@ -202,7 +204,8 @@ class PairSampler(Sampler):
     """Rows ``[CLS] A [SEP] B [SEP]`` (or ``[CLS] A [SEP]``) made anew in each epoch.
 
     An epoch walks through all documents in an order drawn for it; a block is an equal share of that walk in tokens,
-    cut at a sentence end, and can be planned alone.
+    cut at a sentence end, and can be planned alone. Of more than 131,072 documents, those that so many divide with one
+    remainder go together: they come from all over the corpus, and drawing the order takes no longer for more of them.
     """
 
     def __init__(
@@ -219,7 +222,7 @@ class PairSampler(Sampler):
     ) -> None:
         self._rule = rule
         self._single_texts = single_texts
-        self._store = store
+        self.store = store
         self._vocabulary = vocabulary
         self._length = length
         self._max_tokens = length - (2 if single_texts else 3)
@@ -228,13 +231,14 @@ class PairSampler(Sampler):
         self._sentences = Sentences(store)
         self._walk = lru_cache(maxsize=2)(self._draw_walk)
         self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self._planning = Lock()  # several threads want the same block when it begins
         self.blocks_per_epoch = 1
         self.rows_per_block = 1
         self._size_blocks(rows_per_step)
 
     def _size_blocks(self, rows_per_step: int) -> None:
         wanted = max(_ROWS_PER_BLOCK, _STEPS_PER_BLOCK * rows_per_step)
-        tokens = self._store.info.tokens
+        tokens = self.store.info.tokens
         self.blocks_per_epoch = max(1, tokens // (wanted * self._length))
         planned = len(self._pass_over(0, 0, 0))
         all_rows = planned * self.blocks_per_epoch * (1 + _MARGIN)
@@ -242,22 +246,34 @@ class PairSampler(Sampler):
         self.rows_per_block = math.ceil(all_rows / self.blocks_per_epoch / rows_per_step) * rows_per_step
 
     def _draw_walk(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order = rng.permuted(np.arange(len(self._sentences)), len(self._sentences), self._seed, epoch)
-        lengths = np.diff(self._store.document_bounds())[order]
-        return order, np.concatenate(([0], np.cumsum(lengths)))
+        """The groups of documents in the epoch's order, and the number of tokens before each and in all."""
+        lengths = np.diff(self.store.document_ends, prepend=0)
+        groups = min(len(lengths), _MOST_GROUPS)
+        order = rng.permuted(np.arange(groups), groups, self._seed, epoch)
+        sizes = np.pad(lengths, (0, -len(lengths) % groups)).reshape(-1, groups).sum(0)
+        return order, np.concatenate(([0], np.cumsum(sizes[order])))
+
+    def _documents_from(self, epoch: int, begin: int) -> Iterator[tuple[int, int]]:
+        """The documents of the epoch's walk, from that of its token ``begin`` on, with the tokens before each."""
+        order, cumulative = self._walk(epoch)
+        for place in range(int(np.searchsorted(cumulative, begin, "right")) - 1, len(order)):
+            before = int(cumulative[place])
+            for document in range(int(order[place]), len(self._sentences), len(order)):
+                bounds = self._sentences.bounds(document)
+                if before + bounds[-1] - bounds[0] > begin:
+                    yield document, before
+                before += bounds[-1] - bounds[0]
 
     def _pass_over(self, epoch: int, block: int, turn: int, enough: int = sys.maxsize) -> Int[ndarray, "pairs 5"]:
-        order, cumulative = self._walk(epoch)
-        total = int(cumulative[-1])
+        total = self.store.info.tokens
         begin, end = (total * i // self.blocks_per_epoch for i in (block, block + 1))
         flat = array("q")  # as a list, the pairs of a large block would need gigabytes
-        for place in range(int(np.searchsorted(cumulative, begin, "right")) - 1, len(order)):
-            if cumulative[place] >= end or len(flat) >= 5 * enough:
+        for document, before in self._documents_from(epoch, begin):
+            if before >= end or len(flat) >= 5 * enough:
                 break
-            document = int(order[place])
             bounds = self._sentences.bounds(document)
-            offset = bounds[0] - int(cumulative[place])
-            first = bisect_left(bounds, begin + offset) if cumulative[place] < begin else 0
+            offset = bounds[0] - before
+            first = bisect_left(bounds, begin + offset) if before < begin else 0
             stop = bisect_left(bounds, end + offset)  # the sentence across the end of a block belongs to it
             part = bounds[first : stop + 1]
             if len(part) > 1:
@@ -280,7 +296,7 @@ class PairSampler(Sampler):
 
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows of a block, special tokens and token types in place."""
-        pairs = self._plan(epoch, block)[start:stop]
+        pairs = self._pairs(epoch, block, start, stop)
         vocabulary = self._vocabulary
         a_length, b_length = pairs[:, 1] - pairs[:, 0], pairs[:, 3] - pairs[:, 2]
         lengths = a_length + b_length + 2 + (b_length > 0)
@@ -293,12 +309,12 @@ class PairSampler(Sampler):
         source = np.where(in_b, pairs[:, 2:3] + column - a_stop - 1, pairs[:, 0:1] + column - 1)
         ids = np.full(source.shape, vocabulary.pad, np.int64)
         inside = in_a | in_b
-        ids[inside] = self._store.tokens[source[inside]]
+        ids[inside] = self.store.tokens[source[inside]]
         ids[:, 0] = vocabulary.cls
         ids[(column == a_stop) | ((column == b_stop) & (b_length[:, None] > 0))] = vocabulary.sep
         segments = (column > a_stop) & (column < lengths[:, None])
         by_id = vocabulary.starts
-        starts = self._store.starts(np.where(inside, source, 0)) if by_id is None else by_id[ids]
+        starts = self.store.starts(np.where(inside, source, 0)) if by_id is None else by_id[ids]
         return Rows(
             ids=ids,
             lengths=lengths,
@@ -308,3 +324,13 @@ class PairSampler(Sampler):
             pair_labels=None if self._single_texts else pairs[:, 4],
             starts=starts,
         )
+
+    def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
+        """The documents of A and of B."""
+        pairs = self._pairs(epoch, block, start, stop)
+        begins = np.concatenate([pairs[:, first][pairs[:, first] < pairs[:, first + 1]] for first in (0, 2)])
+        return sorted(set(self.store.document_of(begins)))
+
+    def _pairs(self, epoch: int, block: int, start: int, stop: int) -> Int[ndarray, "rows 5"]:
+        with self._planning:
+            return self._plan(epoch, block)[start:stop]

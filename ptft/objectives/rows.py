@@ -1,6 +1,7 @@
 """Rows: what an objective's sampler makes of a token store, before and after targets are added."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ptft import rng
+from ptft.corpus.store import TokenStore
 from ptft.tokenization.words import starting_ids
 
 
@@ -91,6 +94,7 @@ class Rows:
             counts=self.counts,
             num_tokens=int(self.lengths.sum()),
             num_slots=self.ids.size,
+            hash=hash_rows(self.ids, self.lengths, self.targets),
         )
 
 
@@ -103,23 +107,55 @@ class Batch:
         counts: Number of targets by objective.
         num_tokens: Real tokens.
         num_slots: Real tokens and padding.
+        hash: That of its rows (see :func:`hash_rows`).
     """
 
     tensors: dict[str, Tensor]
     counts: dict[str, int]
     num_tokens: int
     num_slots: int
+    hash: int = 0
+
+
+def hash_rows(
+    ids: Int[ndarray, "rows seq"], lengths: Int[ndarray, " rows"], targets: Mapping[str, NDArray[np.int64]]
+) -> int:
+    """The sum over rows of 32 bits for each: hashes of parts of a batch add up to that of the batch, in any order.
+
+    Args:
+        ids: Inputs as the model sees them, padded on the right.
+        lengths: Number of real tokens in each row; padding has no part in the hash.
+        targets: Of these, ``labels`` and all that end so: those with ``positions`` beside them lie flat in the padded
+            rows, the others have equally many in each row.
+    """
+    width = ids.shape[1]
+    places = rng.bits(np.arange(width))
+    present = np.arange(width) < lengths[:, None]
+    state = np.where(present, rng.bits(places ^ ids.astype(np.uint64)), np.uint64(0)).sum(1)
+    for name in sorted(name for name in targets if name.endswith("labels")):
+        labels, positions = targets[name], targets.get(f"{name.removesuffix('labels')}positions")
+        if positions is None:
+            row, column = np.divmod(np.arange(labels.size), labels.size // len(ids))
+        else:
+            row, column = np.divmod(positions, width)
+        np.add.at(state, row, rng.bits(rng.key_of(name), places[column] ^ labels.astype(np.uint64)))
+    return int((rng.bits(state) >> np.uint64(32)).sum())
 
 
 class Sampler(ABC):
     """Where rows come from: a corpus cut into epochs, each into blocks of equally many rows in random order."""
 
+    store: TokenStore
     rows_per_block: int
     blocks_per_epoch: int
 
     @abstractmethod
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows ``start`` to ``stop`` of a block: a pure function of the sampler's seed and these numbers."""
+
+    @abstractmethod
+    def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
+        """The documents of which these rows hold a token, as indices in the store, rising."""
 
 
 def pad_to_multiple(lengths: Int[ndarray, " rows"], longest: int, multiple: int = 8) -> int:
@@ -134,4 +170,4 @@ def rows_to_plan(rows: int, rows_per_step: int) -> int:
     return cut if cut and (rows - cut) < 0.01 * rows else cut + rows_per_step
 
 
-__all__ = ["Batch", "Rows", "Sampler", "Vocabulary", "pad_to_multiple", "rows_to_plan"]
+__all__ = ["Batch", "Rows", "Sampler", "Vocabulary", "hash_rows", "pad_to_multiple", "rows_to_plan"]

@@ -3,6 +3,8 @@
 from typing import ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from ptft import rng
 from ptft.corpus.sources import Beginning
@@ -22,7 +24,7 @@ class WindowSampler(Sampler):
     blocks_per_epoch = 1
 
     def __init__(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> None:
-        self._store = store
+        self.store = store
         self._vocabulary = vocabulary
         self._length = length
         self._seed = seed
@@ -35,21 +37,31 @@ class WindowSampler(Sampler):
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Windows ``start`` to ``stop`` of the epoch, one token longer than the model's input."""
         index = np.arange(start, stop)
-        window = np.empty(len(index), np.int64)
-        for turn in np.unique(index // self._windows):  # beyond one pass over the corpus: another order
-            here = index // self._windows == turn
-            window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
-        shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
-        place = shift + window[:, None] * self._length + np.arange(self._length + 1)
-        ids = self._store.tokens[place].astype(np.int64)
+        place = self._begins(epoch, index)[:, None] + np.arange(self._length + 1)
+        ids = self.store.tokens[place].astype(np.int64)
         by_id = self._vocabulary.starts
         return Rows(
             ids=ids,
             lengths=np.full(len(index), self._length + 1),
             draw_keys=index,
             epoch_keys=(self._seed, epoch),
-            starts=self._store.starts(place) if by_id is None else by_id[ids],
+            starts=self.store.starts(place) if by_id is None else by_id[ids],
         )
+
+    def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
+        """The documents whose tokens, the closing one included, lie in these windows."""
+        begins = self._begins(epoch, np.arange(start, stop))
+        first, last = (self.store.document_of(place) for place in (begins, begins + self._length))
+        return sorted({document for pair in zip(first, last, strict=True) for document in range(pair[0], pair[1] + 1)})
+
+    def _begins(self, epoch: int, index: Int[ndarray, " rows"]) -> Int[ndarray, " rows"]:
+        """The token at which each row of the epoch begins."""
+        window = np.empty(len(index), np.int64)
+        for turn in np.unique(index // self._windows):  # beyond one pass over the corpus: another order
+            here = index // self._windows == turn
+            window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
+        shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
+        return shift + window * self._length
 
 
 def _too_small(have: str, length: int) -> DataError:

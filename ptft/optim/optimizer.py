@@ -87,6 +87,10 @@ class Optimizers:
                 self._scaler.unscale_(optimizer)
         return nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf"))
 
+    def weight_norm(self) -> Tensor:
+        """Norm of all weights together: infinite or no number if one of them is, or too large to be squared."""
+        return nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters()])
+
     def step(self) -> None:
         """Update the weights and forget the gradients."""
         for optimizer in self._optimizers:
@@ -94,14 +98,23 @@ class Optimizers:
                 optimizer.step()
             else:
                 self._scaler.step(optimizer)
-            optimizer.zero_grad(set_to_none=True)
-        if self._scaler is not None:
-            self._scaler.update()
+        self.skip()
         with torch.no_grad():
             for matrix in self._centered:
                 matrix -= matrix.mean(0)
         if self._average is not None:
             self._average.update()
+
+    def skip(self) -> None:
+        """Forget clipped gradients without an update: weights, their average and the optimizers' state stay."""
+        self.forget()
+        if self._scaler is not None:
+            self._scaler.update()
+
+    def forget(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

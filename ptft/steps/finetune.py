@@ -272,7 +272,10 @@ def train_one(
     module.to(compute.device)
     optimizers = settings.optimizers(module, compute, lr)
     num_rows = len(data.train)
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), settings.rows_for(num_rows), seed)
+    numbers = [example.row or index for index, example in enumerate(data.train, 1)]
+    source = LabelledBatches(
+        encoded.train, label_ids(data.train, data.labels), settings.rows_for(num_rows), seed, numbers
+    )
     plan = settings.plan(settings.steps(num_rows), seed)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(

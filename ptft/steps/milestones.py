@@ -41,6 +41,10 @@ class Milestones:
         self._display = display
         remove_leftovers(folder)
 
+    def lie_between(self, before: int, tokens: int) -> bool:
+        """Whether a step that leads from ``before`` tokens to ``tokens`` reaches one."""
+        return bool(marks_between(self._marks, before * self._words_per_token, tokens * self._words_per_token))
+
     def reached(self, step: int, before: int, tokens: int) -> None:
         """Write what a step that led from ``before`` tokens to ``tokens`` reached, unless it is there already.
 

@@ -119,7 +119,7 @@ class Pretrain(PretrainSettings):
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
             flops_per_slot=flops, peak_flops=peak_flops(compute.device, compute.dtype), measure=measure_and_keep,
-            after_step=marks.reached if self.milestones_words else None, what="pretraining",
+            marks=marks if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         if compute.is_main:

@@ -20,6 +20,7 @@ from ptft.optim.schedules.decays import Linear
 from ptft.steps.step import Step
 from ptft.tokenization import tokenizer_hash
 from ptft.training.budget import Budget
+from ptft.training.guard import GuardSettings
 from ptft.training.session import Plan
 
 
@@ -37,6 +38,10 @@ class TrainingStep(Step):
     """Rows (texts or windows) of one update, over all processes and micro-batches."""
     accumulate: int = Field(1, ge=1)
     """Micro-batches of a process in one update: more need less memory and change nothing else."""
+    workers: int = Field(1, ge=0)
+    """Threads that build batches ahead; 0 builds each when it is wanted. The batches are the same."""
+    guard: GuardSettings = GuardSettings()
+    """What is done with a step whose loss or gradient is no number, or with a spike (guard.policy, guard.spike)."""
     optimizer: Annotated[OptimizerSettings, Choice(OPTIMIZERS)] = AdamW()
     """How weights are updated (see ``ptft list optimizers``)."""
     lr: float = Field(1e-4, gt=0)
@@ -62,6 +67,11 @@ class TrainingStep(Step):
             DeviceError: The device lacks the precision, or a tracker's library is not installed.
         """
         Budget.parse(self.budget)
+        if 0 < self.guard.spike <= 1:
+            raise RecipeError(
+                f"guard.spike: a norm of {self.guard.spike:g} times the mean is no spike; give more than 1, such as "
+                "10, or 0 for never"
+            )
         resolve_precision(self.precision)
         check_trackers(self.trackers)
         probe = nn.Linear(1, 1)  # what torch refuses about a setting it refuses for any parameters
@@ -85,6 +95,8 @@ class TrainingStep(Step):
             checkpoint_every_steps=self.checkpoint_every_steps,
             keep_checkpoints=self.keep_checkpoints,
             evaluate_every_steps=evaluate_every_steps,
+            workers=self.workers,
+            guard=self.guard,
         )
 
     def identity(

@@ -147,14 +147,14 @@ def task_name(data: str) -> str:
 def _examples(table: Table, columns: list[str], label: str, notes: list[str]) -> list[Example]:
     examples = []
     left_out: dict[str, list[str]] = {"a text": [], "a label": []}
-    for row in table.rows([*columns, label]):
+    for number, row in enumerate(table.rows([*columns, label]), 1):
         texts, name = texts_of(row, columns), _label(row.values[label], label, row.where)
         if not all(texts[: len(columns)]):
             left_out["a text"].append(row.where)
         elif not name:
             left_out["a label"].append(row.where)
         else:
-            examples.append(Example(texts[0], name, texts[1], row.where))
+            examples.append(Example(texts[0], name, texts[1], row.where, number))
     for what, places in left_out.items():
         if places:
             first = places[0].removeprefix(table.name).replace(":", "line ").strip()

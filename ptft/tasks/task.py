@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -17,12 +17,14 @@ class Example:
         label: One of the task's labels.
         text_b: The second text of a pair; empty for tasks on single texts.
         where: Where the example stands, for messages: ``reviews.csv:17`` with the line it starts on.
+        row: The row of its table, counted from 1; 0 where there is none.
     """
 
     text: str
     label: str
     text_b: str = ""
     where: str = ""
+    row: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

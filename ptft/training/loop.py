@@ -3,14 +3,21 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ptft import rng
 from ptft.compute import Compute
+from ptft.display import Silent
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import Optimizers
+from ptft.training.guard import Guard
+from ptft.training.memory import within_memory
+from ptft.training.work import Feed
+
+_SILENT = Silent()
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class StepReport:
         grad_norm: Global gradient norm before clipping.
         lr: Learning rate of the first parameter group.
         num_tokens, num_slots: Real tokens, and real tokens with padding, over all processes.
+        batch_hash: 32 bits that tell the rows of the global batch, whoever worked on them.
+        most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
         seconds: Time of the whole step.
         wait_seconds: Time of it spent waiting for data.
     """
@@ -35,6 +44,8 @@ class StepReport:
     lr: float
     num_tokens: int
     num_slots: int
+    batch_hash: int
+    most_rows: int
     seconds: float
     wait_seconds: float
 
@@ -42,7 +53,7 @@ class StepReport:
 def train(
     module: nn.Module,
     weights: Mapping[str, float],
-    feed: Iterable[list[Batch]],
+    feed: Feed,
     optimizers: Optimizers,
     lr_factor: Callable[[int], float],
     compute: Compute,
@@ -50,6 +61,8 @@ def train(
     start: int,
     seed: int,
     clip_norm: float,
+    guard: Guard | None = None,
+    say: Callable[[str], None] = _SILENT.say,
 ) -> Iterator[StepReport]:
     """Train one step for each item of ``feed``.
 
@@ -59,38 +72,61 @@ def train(
     Args:
         module: From a batch's tensors to loss sums by objective; already wrapped for several processes.
         weights: Factor of each objective.
-        feed: This process's micro-batches, a list a step.
+        feed: This process's micro-batches, a list a step; it gives smaller ones where memory is short.
         optimizers: Their learning rate is set before each step.
         lr_factor: Factor of the peak learning rate for the update from step ``n`` to ``n + 1``.
         compute: Processes, device, precision.
         start: Updates made before.
         seed: Of dropout: its generator is set for each (step, micro-batch, rank).
         clip_norm: Largest global gradient norm; 0 for none.
+        guard: Judges each step before its update; None lets all pass.
+        say: Is told that memory was short.
     """
     clock = time.perf_counter()
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
-        counts, num_tokens, num_slots = _totals(batches, weights, compute)
-        sums: dict[str, Tensor] = {}
-        for index, batch in enumerate(batches):
-            torch.manual_seed(int(rng.bits(seed, step, index, compute.rank)) >> 1)
-            with compute.no_sync(module, index < len(batches) - 1):
-                with compute.autocast():
-                    parts: dict[str, Tensor] = module(batch.tensors)
-                terms = [weights[name] / max(counts[name], 1) * part for name, part in parts.items()]
-                compute.backward(torch.stack(terms).sum() * compute.num_processes)
-            for name, part in parts.items():
-                sums[name] = sums.get(name, 0) + part.detach()
+        counts, *sizes = _totals(batches, weights, compute)
+        gradients = partial(_gradients, module, weights, counts, compute, (seed, step))
+        sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)
         grad_norm = optimizers.clip(clip_norm)
-        optimizers.step()
-        now = time.perf_counter()
-        yield StepReport(step + 1, sums, counts, grad_norm, lr, num_tokens, num_slots, now - clock, waited)
+        if guard is None or guard.allows(step + 1, loss, grad_norm):
+            optimizers.step()
+        else:
+            optimizers.skip()
+        seconds = time.perf_counter() - clock
+        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, feed.most_rows, seconds, waited)
         clock = time.perf_counter()
 
 
-def _totals(batches: list[Batch], names: Iterable[str], compute: Compute) -> tuple[dict[str, float], int, int]:
-    own = [float(sum(batch.counts.get(name, 0) for batch in batches)) for name in names]
-    own += [float(sum(batch.num_tokens for batch in batches)), float(sum(batch.num_slots for batch in batches))]
-    *counts, num_tokens, num_slots = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
-    return dict(zip(names, counts, strict=True)), int(num_tokens), int(num_slots)
+def _gradients(
+    module: nn.Module,
+    weights: Mapping[str, float],
+    counts: Mapping[str, float],
+    compute: Compute,
+    keys: tuple[int, int],
+    batches: list[Batch],
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Add the gradients of the micro-batches; gives the loss sums by objective, and this process's part of the loss."""
+    sums: dict[str, Tensor] = {}
+    losses: list[Tensor] = []
+    for index, batch in enumerate(batches):
+        torch.manual_seed(int(rng.bits(*keys, index, compute.rank)) >> 1)
+        with compute.no_sync(module, index < len(batches) - 1):
+            with compute.autocast():
+                parts: dict[str, Tensor] = module(batch.tensors)
+            loss = torch.stack([weights[name] / max(counts[name], 1) * part for name, part in parts.items()]).sum()
+            compute.backward(loss * compute.num_processes)
+        losses.append(loss.detach())
+        for name, part in parts.items():
+            sums[name] = sums.get(name, 0) + part.detach()
+    return sums, torch.stack(losses).sum()
+
+
+def _totals(batches: list[Batch], names: Iterable[str], compute: Compute) -> tuple[dict[str, float], int, int, int]:
+    """Targets by objective, real tokens, tokens with padding, and the hash of the rows, over all processes."""
+    own = [sum(batch.counts.get(name, 0) for batch in batches) for name in names]
+    own += [sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)]
+    own += [sum(batch.hash for batch in batches)]  # below 2**53 for two million rows, so that float64 is exact
+    *counts, num_tokens, num_slots, total = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+    return dict(zip(names, counts, strict=True)), int(num_tokens), int(num_slots), int(total) % 2**32

@@ -1,10 +1,11 @@
 """One training from its first or last saved step to its end: the loop with its log, its checkpoints and its signals."""
 
+import math
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from ptft.optim.schedule import Schedule
 from ptft.training.aside import remove_leftovers
 from ptft.training.best import Best
 from ptft.training.checkpoint import complete_checkpoints, load_newest, save_checkpoint
+from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import Interrupted, Request, listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
@@ -24,8 +26,18 @@ from ptft.training.position import CountedPositions, Positions, Stopwatch, Timed
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
-AfterStep = Callable[[int, int, int], None]
-_KEPT = ("step", "num_tokens", "num_slots", "seconds")  # of the totals, in a checkpoint
+_KEPT = ("step", "num_tokens", "num_slots", "seconds", "most_rows", "guard")  # of the totals, in a checkpoint
+_GUARD = GuardSettings()
+
+
+class Marks(Protocol):
+    """Something that is saved at points of a training that the tokens seen decide, such as milestones."""
+
+    def lie_between(self, before: int, tokens: int) -> bool:
+        """Whether a step that leads from ``before`` tokens seen to ``tokens`` reaches one."""
+
+    def reached(self, step: int, before: int, tokens: int) -> None:
+        """Save what such a step reached; called in the main process with the updates made."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ class Plan:
         checkpoint_every_steps: A checkpoint each so many steps; 0 for none.
         keep_checkpoints: How many stay.
         evaluate_every_steps: How often ``measure`` is called; 0 for never.
+        workers: Threads that build batches ahead.
+        guard: What is done with a step that is no number.
     """
 
     steps: int
@@ -53,6 +67,8 @@ class Plan:
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
     evaluate_every_steps: int = 0
+    workers: int = 1
+    guard: GuardSettings = _GUARD
 
 
 @dataclass
@@ -63,6 +79,8 @@ class Totals:
         step: Updates made.
         num_tokens, num_slots: Real tokens seen, and with padding.
         seconds: Time of training: evaluations, checkpoints and interruptions are left out.
+        most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
+        guard: State of the guard over the steps.
         loss: Total loss of the last logged step.
     """
 
@@ -70,13 +88,16 @@ class Totals:
     num_tokens: int = 0
     num_slots: int = 0
     seconds: float = 0.0
-    loss: float = float("nan")
+    most_rows: int = 0
+    guard: dict[str, float] = field(default_factory=dict)
+    loss: float = math.nan
 
     def add(self, report: StepReport, seconds: float) -> None:
         """Count one more step, at whose end so many seconds are spent."""
         self.step = report.step
         self.num_tokens += report.num_tokens
         self.num_slots += report.num_slots
+        self.most_rows = report.most_rows
         self.seconds = seconds
 
 
@@ -96,7 +117,7 @@ def fit(
     flops_per_slot: float = 0.0,
     peak_flops: float = 0.0,
     measure: Measure | None = None,
-    after_step: AfterStep | None = None,
+    marks: Marks | None = None,
     what: str = "training",
 ) -> Totals:
     """Train to the end of the plan, going on from the newest checkpoint below ``folder`` if there is one.
@@ -112,11 +133,13 @@ def fit(
         best: Its lowest loss is kept in the checkpoints.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
         measure: Gives figures for the log at some steps, and leaves the module in training.
-        after_step: Called in the main process with the updates made, the tokens seen before the last and after it.
+        marks: What is saved besides checkpoints.
 
     Raises:
         Interrupted: A signal asked to stop; the state is saved, or the sentence says why not.
         CheckpointError: The newest checkpoint is of another run or model, or the log cannot be written.
+        TrainingError: A step is no number, or does not fit into memory.
+        DataError: What batches are read from changed; as with all errors, nothing later than that is saved.
     """
     checkpoints = _Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
     totals = checkpoints.load()
@@ -124,12 +147,13 @@ def fit(
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
     wrapped = compute.wrap(module)
-    feed = _feed(source, compute, plan, totals.step, positions.stop(totals.step))
+    feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
+    guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     module.train()
     meter = _Meter(weights, compute, flops_per_slot, peak_flops)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
-        start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm,
+        start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm, guard=guard, say=display.say,
     )  # fmt: skip
     with listening() as request:
         for report in reports:
@@ -138,23 +162,26 @@ def fit(
             is_last = positions.now.is_last
             due = _is_due(report.step, plan.evaluate_every_steps) or (is_last and plan.evaluate_every_steps > 0)
             if _is_due(report.step, plan.log_every_steps) or is_last or due:
+                guard.verify(report.step)
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
-                line |= meter.read(report)
+                line |= meter.read(report) | {"skipped_steps": guard.state["skipped"]}
                 if measure is not None and due:
                     with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
-                totals.loss = line["loss"]
+                totals.loss = line.get("loss", math.nan)
                 if logbook is not None:
                     logbook.write(line)
                 compute.track(line, report.step)
                 display.progress(f"{what}{positions.unit}", *positions.done(report.step), line)
             is_asked = compute.any(request.asked)  # all processes stop after the same step
             with watch.paused():
-                if after_step is not None and compute.is_main:
-                    after_step(report.step, totals.num_tokens - report.num_tokens, totals.num_tokens)
+                _mark(marks, report, totals, guard, compute)
+                is_due = _is_due(report.step, plan.checkpoint_every_steps) and not is_last
+                if is_asked or is_due:
+                    guard.verify(report.step)
                 if is_asked:
                     checkpoints.save_and_stop(totals, positions.words(report.step), request)
-                if _is_due(report.step, plan.checkpoint_every_steps) and not is_last:
+                if is_due:
                     checkpoints.save_or_say(totals)
             if is_last:
                 break
@@ -244,10 +271,18 @@ class _Checkpoints:
         self._has_failed = bool(failure)
 
 
-def _feed(source: BatchSource, compute: Compute, plan: Plan, start: int, stop: int) -> Feed:
+def _mark(marks: Marks | None, report: StepReport, totals: Totals, guard: Guard, compute: Compute) -> None:
+    before = totals.num_tokens - report.num_tokens
+    if marks is not None and marks.lie_between(before, totals.num_tokens):
+        guard.verify(report.step)
+        if compute.is_main:
+            marks.reached(report.step, before, totals.num_tokens)
+
+
+def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, stop: int) -> Feed:
     rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
     shares = source.shares(rows, compute.num_processes, compute.rank)
-    return Feed(source, shares, compute.device, start, stop)
+    return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -282,6 +317,7 @@ class _Meter:
         if len(means) > 1:
             line |= {f"{name}.loss": mean for name, mean in means.items()}
         line |= {
+            "batch_hash": report.batch_hash,
             "lr": report.lr,
             "grad_norm": report.grad_norm.item(),
             "tokens_per_second": self._tokens / self._seconds,
@@ -291,4 +327,4 @@ class _Meter:
         if self._rate:
             line["mfu"] = self._rate * self._slots / self._seconds / self._compute.num_processes
         self._clear()
-        return line
+        return {name: value for name, value in line.items() if math.isfinite(value)}  # of a step left out, none may be

@@ -1,9 +1,12 @@
 """What the loop works on: a module that gives loss sums, and micro-batches as a function of the step."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ class BatchSource(ABC):
 
     steps_per_epoch: int
     rows_per_step: int
+    unit: ClassVar[str] = "documents"
+    """What :meth:`documents` gives the numbers of, for people."""
 
     @abstractmethod
     def batch(self, step: int, start: int, stop: int) -> Batch:
@@ -31,6 +36,14 @@ class BatchSource(ABC):
     def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
         """What a step makes of one micro-batch's range of rows, which is given as of a full batch."""
         return [self.batch(step, start, stop)]
+
+    @abstractmethod
+    def documents(self, step: int) -> list[int]:
+        """Where the global batch of a step comes from, rising; asked only where something is wrong with it."""
+
+    def problem(self) -> str:
+        """What is wrong with the files that batches are read from, as a part of a sentence; empty if nothing is."""
+        return ""
 
     def shares(self, micro_batch_rows: int, num_processes: int, rank: int) -> list[tuple[int, int]]:
         """The row ranges that one process works on, in the order of its micro-batches."""
@@ -52,6 +65,7 @@ class PretrainingBatches(BatchSource):
         ramp: How the batch grows.
     """
 
+    unit: ClassVar[str] = "documents of the token store, counted from 0"
     total_steps = 0
     """Length of the training once it is known; before that, schedules are at their beginning and batches full."""
 
@@ -84,12 +98,25 @@ class PretrainingBatches(BatchSource):
 
     def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
         """The range's share of the rows that the step has; two parts where a block ends in it."""
+        return [self._batch(step, *part) for part in self._parts(step, start, stop)]
+
+    def _parts(self, step: int, start: int, stop: int) -> list[tuple[int, int]]:
         before = self._rows_before(step)
         size = self._rows_before(step + 1) - before
         first, last = (before + place * size // self.rows_per_step for place in (start, stop))
         seam = last // self._rows_per_block * self._rows_per_block
         bounds = [first, seam, last] if first < seam < last else [first, last]
-        return [self._batch(step, *part) for part in pairwise(bounds)]
+        return list(pairwise(bounds)) if first < last else []  # a ramp may begin with fewer rows than micro-batches
+
+    def documents(self, step: int) -> list[int]:
+        """The documents of the step's rows, as indices in the token store."""
+        parts = [self._located(*part) for part in self._parts(step, 0, self.rows_per_step)]
+        return sorted({document for part in parts for document in self._sampler.documents(*part)})
+
+    def problem(self) -> str:
+        """What became of the token store."""
+        watch = self._sampler.store.watch
+        return watch.problem() if watch is not None else ""
 
     def _rows_before(self, step: int) -> int:
         if not self.total_steps:
@@ -97,15 +124,18 @@ class PretrainingBatches(BatchSource):
         return self._ramp.rows_before(step, self.total_steps, self.rows_per_step)
 
     def _batch(self, step: int, first: int, last: int) -> Batch:
-        """Rows of the run, all of one block: (epoch, block, place) follow from their numbers alone."""
-        blocks, place = divmod(first, self._rows_per_block)
-        epoch, block = divmod(blocks, self._sampler.blocks_per_epoch)
-        version = epoch % self._versions if self._versions else epoch
-        rows = self._sampler.rows(version, block, place, place + last - first)
+        """Rows of the run, all of one block."""
+        rows = self._sampler.rows(*self._located(first, last))
         rows.progress = None if self._is_evaluation else min(1.0, step / self.total_steps) if self.total_steps else 0.0
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
+
+    def _located(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """Epoch (or version), block and places in it: they follow from the rows' numbers alone."""
+        blocks, place = divmod(first, self._rows_per_block)
+        epoch, block = divmod(blocks, self._sampler.blocks_per_epoch)
+        return epoch % self._versions if self._versions else epoch, block, place, place + last - first
 
     def size_per_step(self) -> tuple[float, float]:
         """Real tokens of a step, and with padding, on average over the first: rows of sentence pairs are not full."""
@@ -130,14 +160,15 @@ class PretrainingModule(nn.Module):
 
 
 class Feed:
-    """The micro-batches of one process, built one step ahead by a thread.
+    """The micro-batches of one process, built ahead by threads; what they are does not depend on how many there are.
 
     Args:
         source: Batches as a function of the step.
         shares: Row ranges of this process.
         device: Where the tensors go.
         start, stop: Steps to give.
-        ahead: Build the next step's batches while this one is worked on.
+        workers: Threads; 0 builds each step's batches when they are asked for.
+        most_rows: Halve the ranges until none has more rows; 0 takes them as they are.
     """
 
     def __init__(
@@ -148,43 +179,65 @@ class Feed:
         start: int,
         stop: int,
         *,
-        ahead: bool = True,
+        workers: int = 1,
+        most_rows: int = 0,
     ) -> None:
         self._source = source
-        self._shares = shares
         self._device = device
         self._range = (start, stop)
-        self._ahead = ahead
+        self._workers = workers
+        self.shares = list(shares)
+        self.most_rows = most_rows
+        """Most rows of a micro-batch, where they were halved; 0 where they are as they were given."""
+        while most_rows and self.rows > most_rows:
+            self.shares = _halved(self.shares)
 
-    def _build(self, step: int) -> list[Batch]:
-        return [batch for share in self._shares for batch in self._source.micro_batches(step, *share)]
+    @property
+    def rows(self) -> int:
+        """Rows of the largest micro-batch."""
+        return max(stop - start for start, stop in self.shares)
+
+    def halve(self, step: int) -> list[Batch]:
+        """Halve the micro-batches of all steps from this one on, and give its own once more."""
+        self.shares = _halved(self.shares)
+        self.most_rows = self.rows
+        return self._place(self._build(step, self.shares))
+
+    def _build(self, step: int, shares: list[tuple[int, int]]) -> list[Batch]:
+        return [batch for share in shares for batch in self._source.micro_batches(step, *share)]
 
     def _place(self, batches: list[Batch]) -> list[Batch]:
         if self._device.type == "cpu":
             return batches
         return [
-            Batch(
-                {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in b.tensors.items()},
-                b.counts,
-                b.num_tokens,
-                b.num_slots,
-            )
+            replace(b, tensors={n: t.pin_memory().to(self._device, non_blocking=True) for n, t in b.tensors.items()})
             for b in batches
         ]
 
     def __iter__(self) -> Iterator[list[Batch]]:
         """One list of micro-batches a step."""
         start, stop = self._range
-        if not self._ahead:
+        if not self._workers:
             for step in range(start, stop):
-                yield self._place(self._build(step))
+                yield self._place(self._build(step, self.shares))
             return
-        with ThreadPoolExecutor(1, "ptft-feed") as pool:
-            waiting: list[Future[list[Batch]]] = [
-                pool.submit(self._build, step) for step in range(start, min(start + 2, stop))
-            ]
+        ahead = self._workers + 1
+        with ThreadPoolExecutor(self._workers, "ptft-feed") as pool:
+            waiting: deque[tuple[list[tuple[int, int]], Future[list[Batch]]]] = deque()
+
+            def order(step: int) -> None:
+                if step < stop:
+                    waiting.append((self.shares, pool.submit(self._build, step, self.shares)))
+
+            for step in range(start, start + ahead):
+                order(step)
             for step in range(start, stop):
-                batches = waiting.pop(0).result()
-                if step + 2 < stop:
-                    waiting.append(pool.submit(self._build, step + 2))
-                yield self._place(batches)
+                shares, future = waiting.popleft()
+                batches = future.result()
+                order(step + ahead)
+                yield self._place(batches if shares is self.shares else self._build(step, self.shares))
+
+
+def _halved(shares: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    middles = [(start, (start + stop) // 2, stop) for start, stop in shares]
+    return [part for bounds in middles for part in pairwise(bounds) if part[0] < part[1]]

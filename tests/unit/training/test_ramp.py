@@ -59,7 +59,7 @@ def store(store_of):
 def test_the_same_rows_come_in_the_same_order_across_blocks_and_epochs(names, store, vocabulary):
     plain = make_source(store, vocabulary, names, BatchRamp())
     ramped = make_source(store, vocabulary, names, BatchRamp(start_ratio=0.3, share=0.7))
-    feeds = [Feed(source, [(0, ROWS)], CPU, 0, STEPS, ahead=False) for source in (plain, ramped)]
+    feeds = [Feed(source, [(0, ROWS)], CPU, 0, STEPS, workers=0) for source in (plain, ramped)]
     ours, theirs = ([rows_of(batches) for batches in feed] for feed in feeds[::-1])
     assert len(ours[0]) < len(ours[-1]) == ROWS
     assert 2 * plain.steps_per_epoch < STEPS
@@ -70,7 +70,7 @@ def test_the_same_rows_come_in_the_same_order_across_blocks_and_epochs(names, st
 
 def test_processes_and_micro_batches_share_a_smaller_batch_without_loss(store, vocabulary):
     source = make_source(store, vocabulary, ["causal_lm"], BatchRamp(start_ratio=0.6, share=0.9))
-    whole = list(Feed(source, [(0, ROWS)], CPU, 0, STEPS, ahead=False))
+    whole = list(Feed(source, [(0, ROWS)], CPU, 0, STEPS, workers=0))
     parts = [list(Feed(source, source.shares(3, 2, rank), CPU, 0, STEPS)) for rank in range(2)]
     for step in range(STEPS):
         assert sorted(rows_of(whole[step])) == sorted(rows_of(parts[0][step]) + rows_of(parts[1][step]))
