@@ -74,9 +74,9 @@ class Case(NamedTuple):
         if self.kind == "finetune":
             rows = ["labels=32"] if self.ends else []
             return [verb, *values, *rows, f"model={work / 'base'}", "data=polarity"]
-        text = str(work / "few.txt") if self.ends else "embedded"  # few of them: epochs of some steps
+        few = [f"corpus.path={work / 'few.txt'}", "corpus.valid_ratio=0.1"]  # epochs of some steps
         return [
-            verb, *values, *SHAPE[self.kind], f"corpus.path={text}", "corpus.valid_ratio=0.1", "vocab_size=512",
+            verb, *values, *SHAPE[self.kind], *(few if self.ends else ["corpus.path=embedded"]), "vocab_size=512",
             "evaluate_every_steps=6", "evaluation_rows=16", "keep_best=true",
         ]  # fmt: skip
 

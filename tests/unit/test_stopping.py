@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,16 +111,20 @@ def test_a_recipe_passes_it_on_to_its_steps_and_ends_with_the_same_code(settings
 def test_two_processes_stop_after_the_same_step(settings, tmp_path):
     recipe = settings("run")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     launched = subprocess.Popen(
         [*launcher, "-m", "ptft", "pretrain", str(recipe)], cwd=tmp_path, env=environment, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while num_lines(tmp_path / "run" / "metrics.jsonl") < 3:
-        assert launched.poll() is None, launched.communicate()
-        time.sleep(0.05)
-    os.killpg(launched.pid, signal.SIGINT)  # as a terminal does: to all, and the launcher passes it on
-    _, errors = launched.communicate(timeout=300)
+    try:
+        while num_lines(tmp_path / "run" / "metrics.jsonl") < 3:
+            assert launched.poll() is None, launched.communicate()
+            time.sleep(0.05)
+        os.killpg(launched.pid, signal.SIGINT)  # as a terminal does: to all, and the launcher passes it on
+        _, errors = launched.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(launched.pid, signal.SIGKILL)
     step = newest(tmp_path / "run")["step"]
     assert f"ptft: stopped after step {step} of 3000; the same command goes on from there" in errors
     assert num_lines(tmp_path / "run" / "metrics.jsonl") == step
@@ -148,19 +153,20 @@ def on_small_disk(tmp_path):
     return run
 
 
-def test_a_full_disk_stops_no_training_and_the_last_checkpoint_is_whole(on_small_disk, tmp_path, settings):
+def test_a_full_disk_stops_no_training_and_the_last_checkpoint_is_whole(
+    on_small_disk, tmp_path, step, pretrain_settings
+):
     """The disk has room for five of eight checkpoints, and none for the model."""
-    probe = settings("probe")
-    values = {**yaml.safe_load(probe.read_text()), "budget": "2steps", "checkpoint_every_steps": 1}
-    probe.write_text(yaml.safe_dump(values))
-    assert Command(tmp_path, "pretrain", str(probe)).end()[0] == 0
-    pages = {path: 4096 * -(-path.stat().st_size // 4096) for path in (tmp_path / "probe").rglob("*") if path.is_file()}
-    checkpoint = sum(size for path, size in pages.items() if "checkpoints" in path.parts)
+    values = pretrain_settings("bert", budget="9steps", checkpoint_every_steps=1, keep_checkpoints=9)
+    whole = tmp_path / "whole"
+    step("pretrain", **values, out=str(whole))
+    pages = {path: 4096 * -(-path.stat().st_size // 4096) for path in whole.rglob("*") if path.is_file()}
+    checkpoint = sum(size for path, size in pages.items() if path.parent.name == "step-00000001")
     others = sum(
         size for path, size in pages.items() if path.parent.name == "tokenizer" or path.suffix in (".yaml", ".jsonl")
     )
     recipe = tmp_path / "run.yaml"
-    recipe.write_text(yaml.safe_dump({**values, "out": "disk/run", "budget": "9steps", "keep_checkpoints": 9}))
+    recipe.write_text(yaml.safe_dump({**values, "threads": 1, "precision": "fp32", "out": "disk/run"}))
     code, output, errors = on_small_disk(others + int(5.1 * checkpoint), "pretrain", str(recipe))
     assert code == 2, (output, errors)
     assert errors.startswith("ptft: cannot write the model disk/run/model: ")
@@ -171,11 +177,8 @@ def test_a_full_disk_stops_no_training_and_the_last_checkpoint_is_whole(on_small
     assert all(examine(path)[1] == "" for path in found)
     assert not list((tmp_path / "left").rglob(".*.partial"))
     assert not (tmp_path / "left" / "run" / "model").exists()
-    (tmp_path / "left" / "run").rename(tmp_path / "disk" / "run")  # with room again
-    assert Command(tmp_path, "pretrain", str(recipe)).end()[0] == 0
-    recipe.write_text(yaml.safe_dump({**values, "out": "whole", "budget": "9steps", "keep_checkpoints": 9}))
-    assert Command(tmp_path, "pretrain", str(recipe)).end()[0] == 0
-    ours, theirs = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("disk/run", "whole"))
+    step("pretrain", **values, out=str(tmp_path / "left" / "run"))  # with room again
+    ours, theirs = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("left/run", "whole"))
     assert all((ours[name] == theirs[name]).all() for name in theirs)
 
 
