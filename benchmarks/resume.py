@@ -1,8 +1,8 @@
-"""How long a training of ten billion tokens takes from its built model to its first batch, at the beginning and resumed.
+"""How long a training on ten billion tokens takes from its built model to its first batch, fresh and resumed.
 
 python benchmarks/resume.py [--quick] [--work DIR]
 
-The store is made up: the tokens are a file of 20 GB without any content on the disk, the documents' ends are a real file,
+The store is made up: the tokens are a file of 20 GB without any content on the disk, the ends of documents a real file,
 the sentences have eight tokens each. Nothing is read but what the first batch needs. The figures are the medians of new
 processes' seconds: the sampler of an open store is made, and all rows of the step with their targets. ``--quick`` takes
 a tenth of the store.

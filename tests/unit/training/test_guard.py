@@ -49,8 +49,8 @@ def test_what_is_not_finite_stops(loss, norm, tmp_path):
         guard.allows(7, torch.tensor(loss), torch.tensor(norm))
     assert str(error.value) == (
         f"step 7: the loss is {loss:.4g} and the gradient norm {norm:.4g}; its batch has 60, 61 (things); the last "
-        f"good checkpoint is {tmp_path}/checkpoints/step-00000004; give a lower lr, or guard.policy=skip to leave out such "
-        "updates"
+        f"good checkpoint is {tmp_path}/checkpoints/step-00000004; give a lower lr, or guard.policy=skip to leave out "
+        "such updates"
     )
 
 
