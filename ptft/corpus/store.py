@@ -93,8 +93,9 @@ class TokenStore:
     def sentence_bounds(self, document: int) -> list[int]:
         """Token indices at which the sentences of a document begin, and its end."""
         begin, end = int(self.document_ends[document - 1]) if document else 0, int(self.document_ends[document])
-        bits = np.unpackbits(self.end_bits[begin >> 3 : -(-end >> 3)])[begin & 7 :][: end - begin]
-        return [begin, *(np.flatnonzero(bits) + (begin + 1)).tolist()]
+        first = begin >> 3
+        bits = np.unpackbits(self.end_bits[first : -(-end >> 3)])[begin & 7 : end - 8 * first]
+        return [begin, *(bits.nonzero()[0] + (begin + 1)).tolist()]
 
     def starts(self, index: Int[ndarray, "*shape"]) -> Bool[ndarray, "*shape"] | None:
         """Whether the tokens at ``index`` begin a word, or None where the store does not know."""
@@ -171,7 +172,8 @@ def open_store(folder: Path) -> TokenStore:
             raise DataError(f"{path} is damaged: it should have {expected} bytes; delete {folder} to compile it again")
     watch = Watch({path: info.checksums[path.stem] for path, _, _ in files.values()})
     _compare(folder, info, [path for path, _, _ in files.values()])
-    arrays = {name: np.memmap(path, kind, "r", shape=(n,)) for name, (path, kind, n) in files.items()}
+    maps = {name: np.memmap(path, kind, "r", shape=(n,)) for name, (path, kind, n) in files.items()}
+    arrays = {name: np.asarray(array) for name, array in maps.items()}  # whose parts are made twice as fast
     return TokenStore(info=info, watch=watch, **arrays)
 
 

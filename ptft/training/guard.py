@@ -118,8 +118,8 @@ class Guard:
         if self._compute.any(bool(problem)):
             raise DataError(
                 f"step {step}: {problem or 'another process found the token store changed'}; no checkpoint was written "
-                f"after that, {self._last_good()}; delete the store's folder, and the same command compiles it again and "
-                "goes on from there"
+                f"after that, {self._last_good()}; delete the store's folder, and the same command compiles it again "
+                "and goes on from there"
             )
 
     def _read_device(self) -> None:
