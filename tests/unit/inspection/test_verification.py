@@ -69,7 +69,7 @@ def settings(pretrain_settings, bert_run, table):
             "finetune",
             {"model": str(bert_run), "data": str(table), "length": 32, "labels": 16, "seeds": 2, **FIXED},
         ),
-        "timed": ("pretrain", pretrain_settings("gpt2", **{**FIXED, "budget": "1s", "checkpoint_every_steps": 5})),
+        "timed": ("pretrain", pretrain_settings("gpt2", **{**FIXED, "budget": "1s", "checkpoint_every_steps": 1})),
     }
 
 
