@@ -93,7 +93,8 @@ def command(arguments: Sequence[str]) -> int:
     try:
         call = typer.main.get_command(_app())(list(arguments), prog_name="ptft", standalone_mode=False)
         if callable(call):
-            return call() or 0
+            code: int | None = call()
+            return code or 0
     except UserError as error:
         _complain(str(error))
         return 2
@@ -203,7 +204,7 @@ def _step(name: str, arguments: list[str]) -> None:
     _print(f"report: {folder / 'report.html'}")
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int | None:
     from ptft.inspection.recipes import find_recipe, packaged_recipes
 
     names, overrides = read_arguments("run", arguments)
@@ -219,7 +220,8 @@ def _run(arguments: list[str]) -> None:
     folder = Path(load(Run, path, overrides).settings.out)
     with _display() as display, _going_on("the same command"):
         _print_figures(run(path, overrides, display))
-    return _print(f"report: {folder / 'report.html'}")
+    _print(f"report: {folder / 'report.html'}")
+    return None
 
 
 def _act(name: str, arguments: list[str]) -> None:

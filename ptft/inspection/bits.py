@@ -88,8 +88,7 @@ class Comparison:
         for step in sorted({*former, *now}):
             old, new = former.get(step, {}), now.get(step, {})
             keys = [key for key in {**old, **new} if key not in _TIMES]
-            values = [(key, *(json.dumps(line[key]) if key in line else "none" for line in (old, new))) for key in keys]
-            found += [_difference(f"{name}, step {step}: {key}", was, now_is) for key, was, now_is in values]
+            found += [_difference(f"{name}, step {step}: {key}", _text(old, key), _text(new, key)) for key in keys]
         self.verdict.note(f"{_count(len({*former, *now}), 'line')} of {name}, without times", found)
 
     def figures(self) -> None:
@@ -151,6 +150,10 @@ def _parents(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _difference(what: str, former: str, now: str) -> str:
     return "" if former == now else f"{what}: {former} in the run, {now} again"
+
+
+def _text(line: Mapping[str, Any], key: str) -> str:
+    return json.dumps(line[key]) if key in line else "none"
 
 
 def _missing(in_run: bool) -> str:
