@@ -28,6 +28,7 @@ from ptft.training.interruption import Interrupted, ending, exit_code
 
 if TYPE_CHECKING:
     from ptft.config import Settings
+    from ptft.inspection.lineage import Lineage
 
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -37,6 +38,8 @@ _QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "true",
 }
+
+_DIFFERS = 3  # neither a mistake nor a bug: what verify=true is there to find
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Verb:
         group: Title of the verbs it stands with in the overview.
         summary: One line.
         grammar: What may follow it.
-        do: Does it with the arguments after the verb.
+        do: Does it with the arguments after the verb; gives an exit code other than 0, or None.
         settings: The settings class, whose keys its help lists; called only when help is asked for.
     """
 
@@ -56,14 +59,15 @@ class Verb:
     group: str
     summary: str
     grammar: str
-    do: Callable[[list[str]], None]
+    do: Callable[[list[str]], int | None]
     settings: "Callable[[], type[Settings]] | None" = None
 
 
 def main() -> None:
     """Run the command line of this process and end it.
 
-    The code is 0, 2 for a user's mistake, 1 for a bug, and 128 + the signal's number if stopped: 130, 143 or 138.
+    The code is 0, 2 for a user's mistake, 1 for a bug, 3 if a verified run differs, and 128 + the signal's number if
+    stopped: 130, 143 or 138.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)  # read by the libraries when they are imported
@@ -89,7 +93,8 @@ def command(arguments: Sequence[str]) -> int:
     try:
         call = typer.main.get_command(_app())(list(arguments), prog_name="ptft", standalone_mode=False)
         if callable(call):
-            call()
+            code: int | None = call()
+            return code or 0
     except UserError as error:
         _complain(str(error))
         return 2
@@ -135,8 +140,8 @@ class _Verbs(TyperGroup):
         return super().resolve_command(context, arguments)
 
 
-def _reader(verb: Verb) -> Callable[[typer.Context], Callable[[], None]]:
-    def read(context: typer.Context) -> Callable[[], None]:
+def _reader(verb: Verb) -> Callable[[typer.Context], Callable[[], int | None]]:
+    def read(context: typer.Context) -> Callable[[], int | None]:
         arguments = [argument for argument in context.args if argument != "--help"]
         if len(arguments) < len(context.args):
             return lambda: _print(_help(verb, arguments))
@@ -148,6 +153,7 @@ def _reader(verb: Verb) -> Callable[[typer.Context], Callable[[], None]]:
 def verbs() -> dict[str, Verb]:
     """All verbs by name, in the order of the overview."""
     recipe, corpus, run = "RECIPE.yaml [key=value ...]", "[CORPUS|TASK] [key=value ...]", "RUN"
+    a_run = f"{run} [key=value ...]"
     found = [
         *(_step_verb(name, summary) for name, summary, _ in members("steps")),
         Verb("run", "Steps", "Do the steps of a recipe that are not done yet.", recipe, _run),
@@ -155,7 +161,7 @@ def verbs() -> dict[str, Verb]:
         Verb("list", "Look", "Show what there is to choose from.", "[FAMILY]", _list),
         Verb("head", "Look", "Show the first documents, rows or prompts.", corpus, _head, _looks),
         Verb("check", "Look", "Show all settings and their origin; do nothing.", f"VERB|{recipe}", _check),
-        Verb("lineage", "Look", "Show what a run was made from.", run, _lineage),
+        Verb("lineage", "Look", "Show what a run was made from, or verify it.", a_run, _lineage, _chain),
         Verb("report", "Look", "Write the page of a run again.", run, _report),
     ]
     return {verb.name: verb for verb in found}
@@ -198,7 +204,7 @@ def _step(name: str, arguments: list[str]) -> None:
     _print(f"report: {folder / 'report.html'}")
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int | None:
     from ptft.inspection.recipes import find_recipe, packaged_recipes
 
     names, overrides = read_arguments("run", arguments)
@@ -214,7 +220,8 @@ def _run(arguments: list[str]) -> None:
     folder = Path(load(Run, path, overrides).settings.out)
     with _display() as display, _going_on("the same command"):
         _print_figures(run(path, overrides, display))
-    return _print(f"report: {folder / 'report.html'}")
+    _print(f"report: {folder / 'report.html'}")
+    return None
 
 
 def _act(name: str, arguments: list[str]) -> None:
@@ -268,10 +275,27 @@ def _check(arguments: list[str]) -> None:
     _print("checked; nothing was written")
 
 
-def _lineage(arguments: list[str]) -> None:
+def _lineage(arguments: list[str]) -> int:
+    from ptft.config import load
     from ptft.inspection.lineage import lineage_tree
 
-    _print("\n".join(lineage_tree(run_folder_of("lineage", arguments))))
+    names, overrides = read_arguments("lineage", arguments)
+    settings = load(_chain(), None, [*(f"run={name}" for name in names), *overrides]).settings
+    if not settings.verify:
+        _print("\n".join(lineage_tree(Path(settings.run))))
+        return 0
+    from ptft.inspection.verification import verify
+
+    with _display() as display:
+        verdicts = verify(Path(settings.run), display)
+    _print("\n".join(line for verdict in verdicts for line in verdict.lines()))
+    return _DIFFERS if any(verdict.differences for verdict in verdicts) else 0
+
+
+def _chain() -> "type[Lineage]":
+    from ptft.inspection.lineage import Lineage
+
+    return Lineage
 
 
 def _report(arguments: list[str]) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ptft.compute import is_main, wait_for_all
+from ptft.compute import is_main, resolve_precision, wait_for_all
 from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError, UserError
@@ -46,7 +46,8 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
             undo(stand.folder, made)
         raise
     if is_main():
-        finish(stand.folder, result.figures, result.records, result.lineage)
+        lineage = {"precision": resolve_precision(step.precision), **result.lineage}
+        finish(stand.folder, result.figures, result.records, lineage)
         try:
             _describe(stand.folder)
         except OSError as error:

@@ -3,10 +3,27 @@
 from pathlib import Path
 from typing import Any
 
+from ptft.config import Settings
 from ptft.errors import CheckpointError
 from ptft.report.folder import flat, read_object
 
 _APART = ("step", "parents", "versions")
+
+
+class Lineage(Settings):
+    """Show what a run was made from, or whether it can be had again.
+
+    With verify=true the last steps of a finished pretraining or fine-tuning are made again from its newest checkpoint,
+    in a temporary folder, and compared with it: tensors bit by bit, the log and the figures but for times. Of an
+    unfinished run those between its two newest checkpoints are, of a recipe's run each step that keeps checkpoints. The
+    command ends with code 0 if all bits are equal, 3 if some differ, 2 if nothing can be verified. Other versions,
+    another device or another number of processes or threads may be why bits differ; what is not as it was is said.
+    """
+
+    run: str
+    """The run folder; the name alone does as well."""
+    verify: bool = False
+    """Whether to make its last steps again and compare bits."""
 
 
 def lineage_tree(run: Path) -> list[str]:

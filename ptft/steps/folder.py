@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from ptft.compute import num_processes
 from ptft.config import Settings, differences, dump, load
@@ -158,7 +161,7 @@ def finish(folder: Path, figures: Mapping[str, float], records: list[dict[str, A
 
 
 def environment() -> dict[str, Any]:
-    """Versions of the libraries, the commit of the project around, if there is one, and the number of processes."""
+    """Versions of the libraries, the commit of the project around, if there is one, and what decides bits as well."""
     commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
@@ -166,7 +169,15 @@ def environment() -> dict[str, Any]:
         "versions": {library: version(library) for library in _LIBRARIES},
         "commit": commit.stdout.strip() if commit.returncode == 0 else "",
         "processes": num_processes(),
+        "threads": torch.get_num_threads(),
+        "device": _device(),
     }
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def parent(name: str) -> dict[str, Any]:
