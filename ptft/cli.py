@@ -6,6 +6,8 @@ Whatever imports torch is imported when a verb needs it, so that help and lists 
 import inspect
 import os
 import sys
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,6 +39,9 @@ _QUIET = {
 }
 
 
+_HEAD_START = 1.0  # seconds for the process that says why they fail, before the launcher ends all
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb.
@@ -59,7 +64,10 @@ class Verb:
 
 
 def main() -> None:
-    """Run the command line of this process and end it: 0, 2 for a user's mistake, 130 if stopped, 1 for a bug."""
+    """Run the command line of this process and end it: 0, 2 for a user's mistake, 130 if stopped, 1 for a bug.
+
+    One of several processes that fails ends at once, whatever the others wait for: the launcher then ends them.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)  # read by the libraries when they are imported
     if not sys.warnoptions:
@@ -73,6 +81,15 @@ def main() -> None:
     except BrokenPipeError:  # as in `ptft list | head`; nobody reads what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception:
+        if not _has_peers():
+            raise
+        code = 1
+        if _fails_first():
+            traceback.print_exc()
+    if code and _has_peers():
+        sys.stderr.flush()
+        os._exit(code)  # what Python does at its end may wait for the others
     sys.exit(code)
 
 
@@ -293,9 +310,22 @@ def _print(text: str) -> None:
         print(text)
 
 
+def _has_peers() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _fails_first() -> bool:
+    """Whether this process, of several, is the one that says why they fail."""
+    from ptft.compute import fails_first
+
+    is_first = fails_first()
+    if not is_first:
+        time.sleep(_HEAD_START)
+    return is_first
+
+
 def _complain(sentences: str) -> None:
-    # A mistake is the same for all processes of a machine: one of them says it.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if not _has_peers() or _fails_first():
         for sentence in sentences.splitlines():
             print(f"ptft: {sentence}", file=sys.stderr)
 

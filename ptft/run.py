@@ -31,6 +31,7 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
         display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
         return read_result(stand.folder)
     step.check()
+    wait_for_all()  # none has found a mistake
     if stand.is_continued:
         display.say(f"{stand.folder} was interrupted; going on")
     made = begin(step, stand.folder) if is_main() else []

@@ -268,14 +268,14 @@ def train_one(
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
     choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
     module = ClassificationModule(classifier)
-    module.to(compute.device)
+    compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed)
     plan = settings.plan(settings.steps(len(data.train)), seed)
     schedule: Schedule = settings.schedule
     totals = fit(module, module.weights, source, optimizers, schedule, compute, plan, display, folder=folder, what=what)
-    return classifier, totals, missing
+    return compute.whole(module).classifier, totals, missing
 
 
 def score(
@@ -311,7 +311,7 @@ class Finetune(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder)
+        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

@@ -54,7 +54,7 @@ class Pretrain(PretrainSettings):
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder)
+        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
@@ -70,7 +70,7 @@ class Pretrain(PretrainSettings):
             data = self._data(tokenizer, place)
         choose_attention(model, compute.device.type, compute.precision, self.length)
         module = PretrainingModule(model, self.objective)
-        module.to(compute.device)
+        compute.place(module)
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
@@ -93,7 +93,12 @@ class Pretrain(PretrainSettings):
                 return {}
             token = data.train.frequent_token
             return evaluate(
-                module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
+                compute.whole(module),
+                self.objective,
+                data.valid.batches,
+                compute,
+                steps=data.valid.steps,
+                frequent_token=token,
             )
 
         if self.trackers:
@@ -112,8 +117,9 @@ class Pretrain(PretrainSettings):
             after_step=marks.reached if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
+        trained = compute.whole(module).model
         if compute.is_main:
-            save_model(model, tokenizer, place.folder / "model")
+            save_model(trained, tokenizer, place.folder / "model")
         compute.end()
         result = self._result(data.train, tokenizer, totals, figures, model)
         if self.milestones_words:

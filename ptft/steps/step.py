@@ -70,5 +70,5 @@ class Step(Settings, ABC):
         """Do it."""
 
 
-RUNTIME_KEYS = frozenset({"out", "resume", "threads", "trackers", "cache"})
+RUNTIME_KEYS = frozenset({"out", "resume", "threads", "trackers", "cache", "accumulate"})
 """Settings that may differ between a run and its continuation."""

@@ -11,16 +11,23 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
+from ptft.sharding import load_state, whole_state
 
 _STATE = "state.json"
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], keep: int
+    folder: Path,
+    module: nn.Module,
+    optimizers: Optimizers,
+    state: Mapping[str, Any],
+    keep: int,
+    *,
+    writes: bool = True,
 ) -> Path:
     """Write ``step-XXXXXXXX`` below ``folder`` and delete all but the newest ``keep``.
 
@@ -30,6 +37,7 @@ def save_checkpoint(
         optimizers: Their whole state is kept.
         state: Scalars that JSON holds; ``step`` among them.
         keep: How many checkpoints stay.
+        writes: Whether this process is the one that writes; the others only give their share of spread weights.
 
     Returns:
         The folder written.
@@ -38,10 +46,12 @@ def save_checkpoint(
         CheckpointError: The disk is full or the folder cannot be written; older checkpoints are left alone.
     """
     target = folder / f"step-{state['step']:08d}"
+    weights, (tensors, scalars) = whole_state(module), optimizers.state()
+    if not writes:
+        return target
     try:
         with written_aside(target) as partial:
-            tensors, scalars = optimizers.state()
-            save_file(_unshared(module), partial / "weights.safetensors")
+            save_file(weights, partial / "weights.safetensors")
             save_file(tensors, partial / "optimizer.safetensors")
             sums = {name: _sha256(partial / name) for name in ("weights.safetensors", "optimizer.safetensors")}
             content = {**state, "optimizer": scalars, "checksums": sums}
@@ -89,20 +99,10 @@ def load_newest(folder: Path, module: nn.Module, optimizers: Optimizers) -> dict
             tensors = load_file(path / "optimizer.safetensors")
         except (OSError, ValueError, KeyError, SafetensorError):
             continue
-        module.load_state_dict(weights, strict=False)
+        load_state(module, weights)
         optimizers.load(tensors, state.pop("optimizer"))
         return state
     return None
-
-
-def _unshared(module: nn.Module) -> dict[str, Tensor]:
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in module.state_dict().items():
-        if tensor.data_ptr() not in seen or tensor.numel() == 0:  # tied weights once
-            seen.add(tensor.data_ptr())
-            tensors[name] = tensor.detach().cpu().contiguous()
-    return tensors
 
 
 def _sha256(path: Path) -> str:

@@ -9,9 +9,11 @@ from torch import nn
 
 from ptft.compute import Compute
 from ptft.display import Display
+from ptft.errors import RecipeError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.checkpoint import load_newest, save_checkpoint
+from ptft.training.determinism import cost_of_determinism
 from ptft.training.interruption import Interrupted, listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
@@ -119,6 +121,7 @@ def fit(
     wrapped = compute.wrap(module)
     feed = _feed(source, compute, plan, totals.step, positions.stop(totals.step))
     module.train()
+    _say_cost(wrapped, feed, compute, display)
 
     meter = _Meter(weights, compute, flops_per_slot, peak_flops)
     reports = train(
@@ -173,16 +176,28 @@ def _saved(folder: Path | None, module: nn.Module, optimizers: Optimizers, displ
 def _save(
     folder: Path | None, module: nn.Module, optimizers: Optimizers, totals: Totals, plan: Plan, compute: Compute
 ) -> None:
-    if folder is not None and compute.is_main:
+    if folder is not None and (compute.is_main or compute.is_sharded):
         state = {name: getattr(totals, name) for name in _KEPT}
-        save_checkpoint(folder / "checkpoints", module, optimizers, state, plan.keep_checkpoints)
+        keep, writes = plan.keep_checkpoints, compute.is_main
+        save_checkpoint(folder / "checkpoints", module, optimizers, state, keep, writes=writes)
     compute.wait()
 
 
 def _feed(source: BatchSource, compute: Compute, plan: Plan, start: int, stop: int) -> Feed:
-    rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
+    parts = plan.accumulate * compute.num_processes
+    if source.rows_per_step < compute.num_processes or (compute.is_sharded and source.rows_per_step % parts):
+        raise RecipeError(
+            f"rows_per_step: {source.rows_per_step} rows of a step cannot be shared by {compute.num_processes} "
+            f"processes with accumulate={plan.accumulate}; start fewer, or give more rows"
+        )
+    rows = max(1, source.rows_per_step // parts)
     shares = source.shares(rows, compute.num_processes, compute.rank)
     return Feed(source, shares, compute.device, start, stop)
+
+
+def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
+    if compute.is_deterministic and compute.device.type != "cpu":
+        display.say(cost_of_determinism(module, feed.first(), compute))
 
 
 def _is_due(step: int, every: int) -> bool:

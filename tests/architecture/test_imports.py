@@ -17,7 +17,7 @@ MODULES = {
 # Files and packages, lowest first: each imports only from itself and from what stands before it.
 LAYERS = [
     ["errors", "rng", "display", "family"],
-    ["compute", "config"],
+    ["sharding", "compute", "config"],
     ["corpus", "tokenization", "tasks"],
     ["models", "objectives", "optim"],
     ["training"],
