@@ -123,7 +123,7 @@ def steps(
 ) -> Iterator[StepReport]:
     """The project's own loop over some steps, with micro-batches of so many rows."""
     shares = work.source.shares(rows, compute.num_processes, compute.rank)
-    feed = Feed(work.source, shares, torch.device("cpu"), start, stop, ahead=False)
+    feed = Feed(work.source, shares, torch.device("cpu"), start, stop)
     return train(module, work.weights, feed, optimizers, lambda step: 1.0, compute, start=start, seed=0, clip_norm=1.0)
 
 

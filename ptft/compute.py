@@ -175,9 +175,10 @@ class Compute:
 
     def place(self, module: nn.Module) -> None:
         """Put a module on the device, before its optimizer is made; under FSDP its weights are spread, in place."""
-        module.to(self.device)
         if self.is_sharded:
-            self._plain = shard(module, self.device.type)
+            self._plain = shard(module, self.device)
+        else:
+            module.to(self.device)
 
     def whole(self, module: M) -> M:
         """The placed module, or under FSDP a copy that has all the weights in every process: all must ask for it."""

@@ -54,21 +54,22 @@ def _is_on(variable: str) -> bool:
     return os.environ.get(variable, "").lower() in ("1", "true", "yes")
 
 
-def shard(module: nn.Module, device: str) -> nn.Module:
+def shard(module: nn.Module, device: torch.device) -> nn.Module:
     """Spread the weights of a module over all processes, in place: each block of a list of layers, then the rest.
 
     Weights stay in fp32 and are gathered so; matrix products are narrower under autocast only, as with DDP: the same
     numbers, for twice the traffic of weights gathered in bf16. Tied weights stay tied: both lie in the rest.
 
     Args:
-        module: Equal in all processes, on its device.
-        device: ``cuda`` or ``cpu``.
+        module: Equal in all processes.
+        device: Where the weights go.
 
     Returns:
         A plain copy on the CPU, for :func:`whole` to fill.
     """
     plain = copy.deepcopy(module).cpu()
-    mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
+    module.to(device)
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false"
     inside: set[nn.Module] = set()
     for part in list(module.modules()):
@@ -111,14 +112,19 @@ def filled(plain: nn.Module, module: nn.Module) -> nn.Module:
 
 
 def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, whole, on the CPU and each once; every process must take part."""
+    """What :func:`unshared` gives, whole and on the CPU; every process must take part."""
+    return {name: whole(tensor).cpu().contiguous() for name, tensor in unshared(module).items()}
+
+
+def unshared(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module, spread as it is, with tied weights once, under their first name."""
     seen: set[int] = set()
     tensors = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
         place = id(tensor) if isinstance(tensor, DTensor) else tensor.data_ptr()
-        if place not in seen or tensor.numel() == 0:  # tied weights once
+        if place not in seen or tensor.numel() == 0:
             seen.add(place)
-            tensors[name] = whole(tensor.detach()).cpu().contiguous()
+            tensors[name] = tensor.detach()
     return tensors
 
 

@@ -12,14 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from ptft.compute import Compute
 from ptft.errors import DeviceError
+from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import Optimizers, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.run import perform
 from ptft.sharding import filled, load_state, shard, sharding_asked, spread_like, whole, whole_state
 from ptft.training.checkpoint import load_newest, save_checkpoint
+from ptft.training.determinism import cost_of_determinism
 
 WORDS, WIDTH = 11, 6
+CPU = torch.device("cpu")
 SHARDED = "import ptft.sharding\nptft.sharding.sharding_asked = lambda: True\nfrom ptft.cli import main\nmain()\n"
 
 
@@ -73,7 +77,7 @@ def steps(module, optimizers, count):
 def test_a_sharded_module_trains_and_is_gathered_like_a_plain_one(group):
     module, optimizers_of = make()
     sharded = copy.deepcopy(module)
-    plain = shard(sharded, "cpu")
+    plain = shard(sharded, CPU)
     ours, theirs = optimizers_of(sharded), optimizers_of(module)
     assert steps(sharded, ours, 3) == pytest.approx(steps(module, theirs, 3), rel=1e-6)
     gathered = whole_state(sharded)
@@ -93,7 +97,7 @@ def test_a_sharded_module_trains_and_is_gathered_like_a_plain_one(group):
 def test_a_checkpoint_of_one_kind_is_continued_by_the_other(group, tmp_path):
     module, optimizers_of = make()
     sharded = copy.deepcopy(module)
-    shard(sharded, "cpu")
+    shard(sharded, CPU)
     kinds = {"plain": (module, optimizers_of(module)), "sharded": (sharded, optimizers_of(sharded))}
     for name, (one, optimizers) in kinds.items():
         steps(one, optimizers, 2)
@@ -106,7 +110,7 @@ def test_a_checkpoint_of_one_kind_is_continued_by_the_other(group, tmp_path):
     for name, other in (("plain", "sharded"), ("sharded", "plain")):
         again, others_of = make()
         if other == "sharded":
-            shard(again, "cpu")
+            shard(again, CPU)
         optimizers = others_of(again)
         assert load_newest(tmp_path / name, again, optimizers)["step"] == 2
         steps(again, optimizers, 2)
@@ -116,6 +120,30 @@ def test_a_checkpoint_of_one_kind_is_continued_by_the_other(group, tmp_path):
         steps(former, former_optimizers, 2)
         for key, value in whole_state(former).items():
             torch.testing.assert_close(whole_state(again)[key], value, msg=f"{name} {key}")
+
+
+class Losses(Tiny):
+    """What the loop wants."""
+
+    def forward(self, tensors):
+        return {"words": super().forward(tensors["ids"]).logsumexp(-1).sum()}
+
+
+def test_measuring_determinism_leaves_no_gradients_behind(group):
+    torch.manual_seed(0)
+    module, compute = Losses(), Compute("fp32", deterministic=True)
+    compute.is_sharded = True
+    plain = copy.deepcopy(module)
+    compute.place(module)
+    batch = Batch({"ids": torch.arange(WORDS)[None]}, {"words": WORDS}, WORDS, WORDS)
+    assert "forward and backward take" in cost_of_determinism(module, batch, compute)
+    norms = []
+    for one in (module, plain):
+        with compute.no_sync(one, active=False):
+            one(batch.tensors)["words"].backward()
+        norms.append(whole(nn.utils.clip_grad_norm_(one.parameters(), 1.0)).item())
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    assert compute.whole(module).words.weight.equal(plain.words.weight)
 
 
 def test_only_the_writer_writes(group, tmp_path):
