@@ -114,9 +114,9 @@ def fails_first() -> bool:
         return True
 
 
-def _default_store() -> torch.distributed.Store:
-    store: torch.distributed.Store = torch.distributed.distributed_c10d._get_default_store()
-    return store
+def _default_store() -> Any:
+    """What the processes share, kept by the launcher."""
+    return torch.distributed.distributed_c10d._get_default_store()
 
 
 def use_deterministic(active: bool) -> None:
