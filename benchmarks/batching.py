@@ -223,7 +223,9 @@ def elastic(table: Table, folder: Path, num_steps: int) -> None:
     table.add(
         "elastic_max_lr_difference", max(abs(a["lr"] - b["lr"]) for a, b in zip(one, other, strict=True)), at_most=0
     )
-    table.add("elastic_final_loss_difference", abs(one[-1]["loss"] - other[-1]["loss"]), at_most=1e-4)
+    differences = [abs(a["loss"] - b["loss"]) for a, b in zip(one, other, strict=True)]
+    table.add("elastic_max_loss_difference", max(differences))
+    table.add("elastic_final_loss_difference", differences[-1], at_most=1e-4)
 
 
 SHAPE = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
