@@ -55,7 +55,8 @@ class Table:
         is_met = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
         if not is_met:
             self.missed.append(name)
-        print(f"{name} {value:.4f} {','.join(bars) or '-'} {'ok' if is_met else 'MISSED'}", flush=True)
+        shown = f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+        print(f"{name} {shown} {','.join(bars) or '-'} {'ok' if is_met else 'MISSED'}", flush=True)
 
     def former(self) -> dict[str, Any]:
         """What the result file holds from the last time; empty where there is none."""

@@ -6,6 +6,7 @@ Whatever imports torch is imported when a verb needs it, so that help and lists 
 import inspect
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,7 @@ from ptft.family import nearest
 from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_folder_of, subject_of_check, verb_of
 from ptft.inspection.members import members, near
 from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
+from ptft.peers import fails_first, has_peers, is_main
 from ptft.terminal import RichDisplay
 from ptft.training.aside import NO_ROOM
 from ptft.training.interruption import Interrupted, ending, exit_code
@@ -67,7 +69,8 @@ def main() -> None:
     """Run the command line of this process and end it.
 
     The code is 0, 2 for a user's mistake, 1 for a bug, 3 if a verified run differs, and 128 + the signal's number if
-    stopped: 130, 143 or 138.
+    stopped: 130, 143 or 138. One of several processes that fails ends at once, whatever the others wait for: the
+    launcher then ends them.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)  # read by the libraries when they are imported
@@ -85,6 +88,15 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception:
+        if not has_peers():
+            raise
+        code = 1
+        if fails_first():
+            traceback.print_exc()
+    if code and has_peers():
+        sys.stderr.flush()
+        os._exit(code)  # what Python does at its end may wait for the others
     sys.exit(code)
 
 
@@ -307,13 +319,8 @@ def _report(arguments: list[str]) -> None:
 # Showing
 
 
-def _is_main() -> bool:
-    """Whether this is the one process of the run that talks; launchers number processes in the environment."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-
-
 def _display() -> AbstractContextManager["Display"]:
-    return RichDisplay() if _is_main() else nullcontext(Silent())
+    return RichDisplay() if is_main() else nullcontext(Silent())
 
 
 @contextmanager
@@ -326,13 +333,12 @@ def _going_on(same: str) -> Iterator[None]:
 
 
 def _print(text: str) -> None:
-    if _is_main():
+    if is_main():
         print(text)
 
 
 def _complain(sentences: str) -> None:
-    # A mistake is the same for all processes of a machine: one of them says it.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if not has_peers() or fails_first():
         for sentence in sentences.splitlines():
             print(f"ptft: {sentence}", file=sys.stderr)
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -16,8 +16,11 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from ptft.errors import DeviceError
+from ptft.sharding import filled, shard, sharding_asked, synchronise
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Deterministic = bool | Literal["auto"]
+M = TypeVar("M", bound=nn.Module)
 _PATIENCE = timedelta(hours=6)  # others wait while the main process compiles the corpus
 
 
@@ -36,10 +39,12 @@ def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp16"]:
     """Turn ``auto`` into what the machine does best, and refuse what it cannot do.
 
     Raises:
-        DeviceError: fp16 without a CUDA device, or bf16 that the device lacks.
+        DeviceError: fp16 without a CUDA device or under FSDP, or bf16 that the device lacks.
     """
     if precision == "auto":
         return "bf16" if has_native_bf16() else "fp32"
+    if precision == "fp16" and sharding_asked():
+        raise DeviceError("precision='fp16' is not supported under FSDP; use precision=bf16 or fp32")
     if precision == "fp16" and not torch.cuda.is_available():
         raise DeviceError("precision='fp16' needs a CUDA device, and there is none; use precision=bf16, fp32 or auto")
     if precision == "bf16" and not has_native_bf16():
@@ -96,6 +101,37 @@ def wait_for_all() -> None:
     _processes().wait_for_everyone()
 
 
+def fails_first() -> bool:
+    """Whether this process is the first of all to end with an error: the one that says so, for the others follow it.
+
+    Before the processes have met, a mistake is the same for all of a machine, and the first of them says it.
+    """
+    if not torch.distributed.is_initialized():
+        return os.environ.get("LOCAL_RANK", "0") == "0"
+    try:
+        return int(_default_store().add("ptft-failed", 1)) == 1
+    except RuntimeError:  # whoever kept the store is gone
+        return True
+
+
+def _default_store() -> Any:
+    """What the processes share, kept by the launcher."""
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
+def use_deterministic(active: bool) -> None:
+    """Let torch take algorithms that give the same bits each time, or the fastest ones.
+
+    An operation without such an algorithm is carried out all the same, and torch warns. cuBLAS reads its variable at
+    its first product.
+    """
+    if active:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(active, warn_only=True)
+    torch.backends.cudnn.deterministic = active
+    torch.backends.cudnn.benchmark = False
+
+
 class Compute:
     """The processes of a run, its device and its precision.
 
@@ -103,14 +139,21 @@ class Compute:
         precision: Of matrix products; parameters, optimizer state and losses stay in fp32.
         trackers: Names of Accelerate's trackers (tensorboard, wandb, trackio), or empty.
         folder: Where trackers that write files put them.
+        deterministic: Whether the same run gives the same bits; auto: on a CPU.
 
     Raises:
-        DeviceError: The device lacks the precision, or a tracker's library is not installed.
+        DeviceError: The device lacks the precision, a tracker's library is not installed, or FSDP cannot be.
     """
 
     def __init__(
-        self, precision: Precision = "auto", trackers: tuple[str, ...] = (), folder: Path | None = None
+        self,
+        precision: Precision = "auto",
+        trackers: tuple[str, ...] = (),
+        folder: Path | None = None,
+        deterministic: Deterministic = "auto",
     ) -> None:
+        self.is_sharded = sharding_asked()
+        self._plain: nn.Module | None = None
         self.precision = resolve_precision(precision)
         mixed = "no" if self.precision == "fp32" else self.precision
         _processes()
@@ -127,13 +170,24 @@ class Compute:
         self.num_processes: int = self._accelerator.num_processes
         self.rank: int = self._accelerator.process_index
         self.is_main: bool = self._accelerator.is_main_process
-        if self.device.type == "cpu":
-            torch.use_deterministic_algorithms(True, warn_only=True)
+        self.is_deterministic: bool = self.device.type == "cpu" if deterministic == "auto" else deterministic
+        use_deterministic(self.is_deterministic)
+
+    def place(self, module: nn.Module) -> None:
+        """Put a module on the device, before its optimizer is made; under FSDP its weights are spread, in place."""
+        if self.is_sharded:
+            self._plain = shard(module, self.device)
+        else:
+            module.to(self.device)
+
+    def whole(self, module: M) -> M:
+        """The placed module, or under FSDP a copy that has all the weights in every process: all must ask for it."""
+        return module if self._plain is None else cast("M", filled(self._plain, module))
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Place a module on the device and, with several processes, let its gradients be averaged over them."""
-        if self.num_processes == 1:  # Accelerate would keep every module of the process, and the loop has autocast
-            return module.to(self.device)
+        """Let a placed module's gradients be averaged over the processes."""
+        if self.is_sharded or self.num_processes == 1:  # Accelerate would keep every module of the process
+            return module
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
@@ -159,6 +213,9 @@ class Compute:
 
     def no_sync(self, module: nn.Module, active: bool) -> AbstractContextManager[None]:
         """While ``active``, keep gradients local: all but the last micro-batch of a window."""
+        if self.is_sharded:
+            synchronise(module, not active)
+            return nullcontext()
         context: AbstractContextManager[None] = self._accelerator.no_sync(module) if active else nullcontext()
         return context
 

@@ -35,6 +35,7 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
                 _describe(stand.folder)
         return read_result(stand.folder)
     step.check()
+    wait_for_all()  # none has found a mistake
     if stand.is_continued:
         display.say(f"{stand.folder} was interrupted; going on")
     made = begin(step, stand.folder) if is_main() else []

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ptft.sharding import spread_like
+
 
 class Average:
     """The average of some parameters over the steps made: it begins with the weights after the first.
@@ -43,4 +45,4 @@ class Average:
     def load(self, mean: list[Tensor]) -> None:
         """Take over what :meth:`state` gave."""
         pairs = zip(mean, self._parameters, strict=bool(mean))
-        self._mean = [value.to(parameter.device, copy=True) for value, parameter in pairs]
+        self._mean = [spread_like(value.to(parameter.device, copy=True), parameter) for value, parameter in pairs]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ptft.config import Settings
 from ptft.errors import DeviceError, RecipeError
 from ptft.optim.averaging import Average
+from ptft.sharding import spread_like, whole
 
 Group = dict[str, Any]
 _STEPS = "steps."  # begins the names of the groups' steps in the state
@@ -24,6 +25,8 @@ class OptimizerSettings(Settings, ABC):
     """An optimizer by name with its own settings; the peak learning rate is the run's ``lr``."""
 
     name: ClassVar[str]
+    may_be_sharded: ClassVar[bool] = False
+    """Whether it is right for weights that FSDP spreads over processes, as what works element by element is."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled weight decay of matrices; biases, norms and embeddings' vectors of one dimension have none."""
 
@@ -85,7 +88,7 @@ class Optimizers:
         if self._scaler is not None:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)
-        return nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf"))
+        return whole(nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf")))
 
     def weight_norm(self) -> Tensor:
         """Norm of all weights together: infinite or no number if one of them is, or too large to be squared."""
@@ -131,7 +134,7 @@ class Optimizers:
             self._average.exchange()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors by name, and scalars that JSON can hold."""
+        """Tensors by name, and scalars that JSON can hold; under FSDP every process must ask for them."""
         tensors: dict[str, Tensor] = {}
         scalars: dict[str, Any] = {}
         for number, optimizer in enumerate(self._optimizers):
@@ -139,7 +142,7 @@ class Optimizers:
                 for name, value in values.items():
                     key = f"{number}.{index}.{name}"
                     if isinstance(value, Tensor):
-                        tensors[key] = value.detach().clone().contiguous()
+                        tensors[key] = whole(value.detach()).clone().contiguous()
                     else:
                         scalars[key] = value
         for number, optimizer in enumerate(self._optimizers):
@@ -147,7 +150,7 @@ class Optimizers:
             if steps:  # some count their steps by group
                 scalars[f"{_STEPS}{number}"] = steps
         if self._average is not None:
-            tensors |= {f"{_AVERAGE}{index:06d}": mean for index, mean in enumerate(self._average.state())}
+            tensors |= {f"{_AVERAGE}{index:06d}": whole(mean) for index, mean in enumerate(self._average.state())}
         if self._scaler is not None:
             scalars["scaler"] = self._scaler.state_dict()
         json.dumps(scalars)
@@ -164,9 +167,13 @@ class Optimizers:
             self._average.load(mean)
         tensors = {key: value for key, value in tensors.items() if not key.startswith(_AVERAGE)}
         entries: list[dict[int, dict[str, Any]]] = [{} for _ in self._optimizers]
+        weights = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in self._optimizers]
         for key, value in [*tensors.items(), *scalars.items()]:
             number, index, name = key.split(".", 2)
-            entries[int(number)].setdefault(int(index), {})[name] = value
+            own = weights[int(number)][int(index)]
+            entries[int(number)].setdefault(int(index), {})[name] = (
+                spread_like(value, own) if isinstance(value, Tensor) else value
+            )
         for place, (optimizer, state) in enumerate(zip(self._optimizers, entries, strict=True)):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
             for group, step in zip(optimizer.param_groups, steps.get(f"{_STEPS}{place}", []), strict=False):

@@ -55,7 +55,7 @@ class Curve(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Every cell that is not done yet; figures are means over seeds."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, (), place.folder)
+        compute = Compute(self.precision, (), place.folder, self.deterministic)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

@@ -269,7 +269,7 @@ def train_one(
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
     choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
     module = ClassificationModule(classifier)
-    module.to(compute.device)
+    compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     num_rows = len(data.train)
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
@@ -282,7 +282,7 @@ def train_one(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
         folder=folder, identity=identity, what=what,
     )  # fmt: skip
-    return classifier, totals, missing
+    return compute.whole(module).classifier, totals, missing
 
 
 def score(
@@ -314,7 +314,7 @@ class Finetune(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder)
+        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

@@ -57,7 +57,7 @@ class Pretrain(PretrainSettings):
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder)
+        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
@@ -68,7 +68,7 @@ class Pretrain(PretrainSettings):
             data = self._data(tokenizer, place)
         choose_attention(model, compute.device.type, compute.precision, self.length)
         module = PretrainingModule(model, self.objective)
-        module.to(compute.device)
+        compute.place(module)
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
@@ -91,7 +91,12 @@ class Pretrain(PretrainSettings):
                 return {}
             token = data.train.frequent_token
             return evaluate(
-                module, self.objective, data.valid.batches, compute, steps=data.valid.steps, frequent_token=token
+                compute.whole(module),
+                self.objective,
+                data.valid.batches,
+                compute,
+                steps=data.valid.steps,
+                frequent_token=token,
             )
 
         if self.trackers:
@@ -122,8 +127,9 @@ class Pretrain(PretrainSettings):
             marks=marks if self.milestones_words else None, what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
+        trained = compute.whole(module).model
         if compute.is_main:
-            write_aside(place.folder / "model", "model", write)
+            write_aside(place.folder / "model", "model", lambda folder: save_model(trained, tokenizer, folder))
         compute.end()
         result = self._result(data.train, tokenizer, totals, figures, model)
         if best is not None:

@@ -11,7 +11,7 @@ from ptft.compute import num_processes
 from ptft.config import Choice
 from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, beginning
-from ptft.errors import CheckpointError, RecipeError
+from ptft.errors import CheckpointError, DeviceError, RecipeError
 from ptft.models.building import (
     Head,
     PositionInit,
@@ -27,6 +27,7 @@ from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.objectives.objective import Objective
+from ptft.sharding import sharding_asked
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.training_step import TrainingStep
 from ptft.tokenization import (
@@ -110,6 +111,8 @@ class PretrainSettings(TrainingStep):
         """Refuse what cannot work before anything is written."""
         self.check_training()
         self._check_objectives()
+        if (self.milestones_words or self.keep_best) and sharding_asked():
+            raise DeviceError("milestones_words, keep_best: are not written under FSDP; leave them out, or use DDP")
         if wrong := [mark for mark in self.milestones_words if mark != "babylm" and mark <= 0]:
             raise RecipeError(f"milestones_words: must be numbers of words above 0, or babylm, got {wrong[0]:g}")
         self._check_keep_best()
@@ -173,6 +176,10 @@ class PretrainSettings(TrainingStep):
             if self.batch_ramp != BatchRamp():
                 raise RecipeError("batch_ramp.share: has no effect without batch_ramp.start_ratio; give that too")
             return
+        if sharding_asked():
+            raise DeviceError(
+                "batch_ramp: processes may have unequal numbers of micro-batches, which FSDP does not bear; use DDP"
+            )
         if Budget.parse(self.budget).seconds:
             raise RecipeError(
                 f"batch_ramp: needs a known number of steps, which budget={self.budget!r} does not give; leave it out, "

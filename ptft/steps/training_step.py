@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ptft.compute import Compute, check_trackers, num_processes, resolve_precision
+from ptft.compute import Compute, Deterministic, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
-from ptft.errors import RecipeError
+from ptft.errors import DeviceError, RecipeError
 from ptft.models.building import config_hash
 from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
@@ -17,6 +17,7 @@ from ptft.optim.optimizers.adamw import AdamW
 from ptft.optim.schedule import Schedule
 from ptft.optim.schedules import SCHEDULES
 from ptft.optim.schedules.decays import Linear
+from ptft.sharding import sharding_asked
 from ptft.steps.step import Step
 from ptft.tokenization import tokenizer_hash
 from ptft.training.budget import Budget
@@ -52,6 +53,8 @@ class TrainingStep(Step):
     """Largest gradient norm; 0 for no limit."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999: it is what is evaluated and saved; 0 for none."""
+    deterministic: Deterministic = "auto"
+    """Give the same bits each time: auto does on a CPU; on a GPU true costs some speed, which the run says."""
     log_every_steps: int = Field(10, ge=1)
     """A line in metrics.jsonl each so many steps."""
     checkpoint_every_steps: int = Field(500, ge=0)
@@ -64,7 +67,7 @@ class TrainingStep(Step):
 
         Raises:
             RecipeError: One of them cannot be.
-            DeviceError: The device lacks the precision, or a tracker's library is not installed.
+            DeviceError: The device lacks the precision, a tracker's library is not installed, or FSDP cannot be.
         """
         Budget.parse(self.budget)
         if 0 < self.guard.spike <= 1:
@@ -76,11 +79,21 @@ class TrainingStep(Step):
         check_trackers(self.trackers)
         probe = nn.Linear(1, 1)  # what torch refuses about a setting it refuses for any parameters
         self.optimizer.build(parameter_groups(probe.named_parameters(), 1.0, self.optimizer.weight_decay), probe)
+        if sharding_asked():
+            self._check_sharded()
         parts = self.accumulate * num_processes()
         if self.rows_per_step % parts:
             raise RecipeError(
                 f"rows_per_step: {self.rows_per_step} rows cannot be shared equally by {num_processes()} "
                 f"process(es) with accumulate={self.accumulate}; give a multiple of {parts}"
+            )
+
+    def _check_sharded(self) -> None:
+        """Refuse what is not right when FSDP spreads the weights."""
+        if not self.optimizer.may_be_sharded:
+            raise DeviceError(
+                f"optimizer: {self.optimizer.name} cannot update weights that FSDP spreads over processes; use adamw, "
+                "or DDP (without --use_fsdp)"
             )
 
     def plan(self, steps: int, seed: int, *, seconds: float = 0.0, evaluate_every_steps: int = 0) -> Plan:

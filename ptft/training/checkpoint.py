@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
+from ptft.sharding import load_state, once, whole_state
 from ptft.training.aside import discard, is_unwritable, written_aside
 
 _STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
@@ -21,7 +22,13 @@ _NO_DIGEST = '"digest": ""'
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], keep: int
+    folder: Path,
+    module: nn.Module,
+    optimizers: Optimizers,
+    state: Mapping[str, Any],
+    keep: int,
+    *,
+    writes: bool = True,
 ) -> Path:
     """Write ``step-XXXXXXXX`` below ``folder`` and delete all but the newest ``keep``.
 
@@ -31,6 +38,7 @@ def save_checkpoint(
         optimizers: Their whole state is kept.
         state: Scalars that JSON holds; ``step`` among them.
         keep: How many checkpoints stay.
+        writes: Whether this process is the one that writes; the others only give their share of spread weights.
 
     Returns:
         The folder written.
@@ -39,10 +47,11 @@ def save_checkpoint(
         CheckpointError: The disk is full or the folder cannot be written; older checkpoints are left alone.
     """
     target = folder / f"step-{state['step']:08d}"
+    weights, (tensors, scalars) = whole_state(module), optimizers.state()
+    if not writes:
+        return target
     try:
         with written_aside(target) as partial:
-            tensors, scalars = optimizers.state()
-            weights = {name: tensor.cpu().contiguous() for name, tensor in _unshared(module).items()}
             save_file(weights, partial / _WEIGHTS)
             save_file(tensors, partial / _OPTIMIZER)
             sizes = {name: (partial / name).stat().st_size for name in _TENSORS}
@@ -123,8 +132,8 @@ def load_newest(
         _say_damaged(damaged, f"{path.name} is taken instead", display)
         _check_identity(folder, state.get("identity", {}), identity or {})
         weights = load_file(path / _WEIGHTS)
-        _check_weights(path, weights, _unshared(module))
-        module.load_state_dict(weights, strict=False)  # all but the second names of tied weights, as just compared
+        _check_weights(path, weights, once(module))
+        load_state(module, weights)
         optimizers.load(load_file(path / _OPTIMIZER), state.pop("optimizer"))
         return state
     _say_damaged(damaged, "no other one is whole: training begins anew", display)
@@ -168,18 +177,6 @@ def _check_weights(path: Path, found: Mapping[str, Tensor], expected: Mapping[st
             f"{path} is of another model than this run's ({wrong[0]}{more}); go on with the version of ptft and the "
             "model that it began with, or start over in a new folder with resume=false"
         )
-
-
-def _unshared(module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module with tied weights once, under their first name."""
-    seen: set[tuple[Any, ...]] = set()
-    tensors = {}
-    for name, tensor in module.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if place not in seen or tensor.numel() == 0:
-            seen.add(place)
-            tensors[name] = tensor.detach()
-    return tensors
 
 
 def _sha256(path: Path) -> str:

@@ -12,12 +12,13 @@ from torch import nn
 
 from ptft.compute import Compute
 from ptft.display import Display
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, RecipeError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.aside import remove_leftovers
 from ptft.training.best import Best
 from ptft.training.checkpoint import complete_checkpoints, load_newest, save_checkpoint
+from ptft.training.determinism import cost_of_determinism
 from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import Interrupted, Request, listening
 from ptft.training.logbook import Logbook
@@ -150,6 +151,7 @@ def fit(
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     module.train()
+    _say_cost(wrapped, feed, compute, display)
     meter = _Meter(weights, compute, flops_per_slot, peak_flops)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
@@ -243,11 +245,12 @@ class _Checkpoints:
     def save(self, totals: Totals) -> str:
         """Write one; gives the rest of a sentence about why that was not possible, or nothing."""
         failure = ""
-        if self.folder is not None and self.compute.is_main:
+        if self.folder is not None and (self.compute.is_main or self.compute.is_sharded):
             state: dict[str, Any] = {name: getattr(totals, name) for name in _KEPT}
             state |= {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
             try:
-                save_checkpoint(self.folder / "checkpoints", self.module, self.optimizers, state, self.keep)
+                folder, writes = self.folder / "checkpoints", self.compute.is_main
+                save_checkpoint(folder, self.module, self.optimizers, state, self.keep, writes=writes)
             except CheckpointError as error:
                 steps = [int(path.name[5:]) for path in complete_checkpoints(self.folder / "checkpoints")]
                 failure = f"; {error}, the last one is of step {steps[-1]}" if steps else f"; {error}: there is none"
@@ -280,9 +283,20 @@ def _mark(marks: Marks | None, report: StepReport, totals: Totals, guard: Guard,
 
 
 def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, stop: int) -> Feed:
-    rows = max(1, source.rows_per_step // (plan.accumulate * compute.num_processes))
+    parts = plan.accumulate * compute.num_processes
+    if source.rows_per_step < compute.num_processes or (compute.is_sharded and source.rows_per_step % parts):
+        raise RecipeError(
+            f"rows_per_step: {source.rows_per_step} rows of a step cannot be shared by {compute.num_processes} "
+            f"processes with accumulate={plan.accumulate}; start fewer, or give more rows"
+        )
+    rows = max(1, source.rows_per_step // parts)
     shares = source.shares(rows, compute.num_processes, compute.rank)
     return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
+
+
+def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
+    if compute.is_deterministic and compute.device.type != "cpu":
+        display.say(cost_of_determinism(module, feed.first(), compute))
 
 
 def _is_due(step: int, every: int) -> bool:

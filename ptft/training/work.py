@@ -214,6 +214,10 @@ class Feed:
             for b in batches
         ]
 
+    def first(self) -> Batch:
+        """The first micro-batch of all."""
+        return self._place(self._build(self._range[0], self.shares))[0]
+
     def __iter__(self) -> Iterator[list[Batch]]:
         """One list of micro-batches a step."""
         start, stop = self._range

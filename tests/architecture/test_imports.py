@@ -17,14 +17,14 @@ MODULES = {
 # Files and packages, lowest first: each imports only from itself and from what stands before it.
 LAYERS = [
     ["errors", "rng", "display", "family"],
-    ["compute", "config"],
+    ["sharding", "compute", "config"],
     ["corpus", "tokenization", "tasks"],
     ["models", "objectives", "optim"],
     ["training"],
     ["finetuning", "prompting"],
     ["report"],
     ["steps", "actions", "run", "recipe", "inspection"],
-    ["api", "layout", "terminal", "cli", "__main__"],
+    ["api", "layout", "peers", "terminal", "cli", "__main__"],
     ["ptft"],  # the public names
 ]
 ORDER = {room: place for place, room in enumerate(room for layer in LAYERS for room in layer)}

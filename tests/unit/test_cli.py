@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptft import cli
+from ptft import cli, peers
 from ptft.errors import DataError
 from ptft.training.interruption import Interrupted
 
@@ -273,6 +273,8 @@ def test_only_the_first_process_talks_and_one_a_machine_complains(ptft, monkeypa
     def rows_of(family):
         raise DataError("broken")
 
+    monkeypatch.setattr(peers, "_HEAD_START", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", "16")
     monkeypatch.setenv("RANK", "8")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert ptft("list", "steps") == (0, "", "")

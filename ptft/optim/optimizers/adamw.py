@@ -16,6 +16,7 @@ class AdamW(OptimizerSettings):
     """
 
     name: ClassVar[str] = "adamw"
+    may_be_sharded: ClassVar[bool] = True
     beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of the mean of gradients."""
     beta2: float = Field(0.999, ge=0, lt=1)

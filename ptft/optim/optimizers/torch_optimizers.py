@@ -13,6 +13,7 @@ from torch import nn
 from ptft.optim.optimizer import Group, OptimizerSettings, check_optimizer
 
 _OURS = {"AdamW", "Muon", "LBFGS", "SparseAdam", "Optimizer"}  # LBFGS needs a closure, SparseAdam sparse gradients
+_NEVER_SHARDED = {"Adafactor", "Rprop"}  # torch 2.13 refuses their updates of spread weights, as it does Muon's
 _LEFT_OUT = {"params", "lr", "weight_decay", "foreach", "maximize", "capturable", "differentiable", "fused"}
 
 
@@ -57,6 +58,7 @@ def _settings_of(torch_class: type) -> type[TorchOptimizer]:
     )
     settings.name = torch_class.__name__.lower()
     settings.torch_class = torch_class.__name__
+    settings.may_be_sharded = torch_class.__name__ not in _NEVER_SHARDED
     return settings
 
 
