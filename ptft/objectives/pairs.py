@@ -307,4 +307,5 @@ class PairSampler(Sampler):
             segments=None if self._single_texts else segments.astype(np.int64),
             pair_labels=None if self._single_texts else pairs[:, 4],
             starts=starts,
+            num_added=int(lengths.sum() - a_length.sum() - b_length.sum()),
         )

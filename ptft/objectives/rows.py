@@ -59,6 +59,7 @@ class Rows:
         pair_labels: 0 where B follows A, 1 where it does not, or None.
         starts: Whether each token begins a word, or None where that is not known.
         progress: Share of the training that lies before this step, from 0 to 1; None in evaluation.
+        num_added: Special tokens that the sampler put around the texts of all rows; the others are the corpus's.
         targets: Arrays that objectives add: model inputs and labels by name.
         counts: Number of targets by objective.
     """
@@ -71,6 +72,7 @@ class Rows:
     pair_labels: Int[ndarray, " rows"] | None = None
     starts: Bool[ndarray, "rows seq"] | None = None
     progress: float | None = 0.0
+    num_added: int = 0
     targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -91,6 +93,7 @@ class Rows:
             counts=self.counts,
             num_tokens=int(self.lengths.sum()),
             num_slots=self.ids.size,
+            num_text_tokens=int(self.lengths.sum()) - self.num_added,
         )
 
 
@@ -103,12 +106,14 @@ class Batch:
         counts: Number of targets by objective.
         num_tokens: Real tokens.
         num_slots: Real tokens and padding.
+        num_text_tokens: Real tokens that are the corpus's own, without the special tokens around the texts of a row.
     """
 
     tensors: dict[str, Tensor]
     counts: dict[str, int]
     num_tokens: int
     num_slots: int
+    num_text_tokens: int = 0
 
 
 class Sampler(ABC):

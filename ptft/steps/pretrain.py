@@ -80,9 +80,9 @@ class Pretrain(PretrainSettings):
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,
-            tokens_per_step=lambda: fill * train.size_per_step()[0],
-            words_per_token=words_per_token,
-            flops_per_step=lambda: fill * flops * train.size_per_step()[1],
+            tokens_per_step=lambda: fill * train.size_per_step().tokens,
+            words_per_step=lambda: fill * train.size_per_step().text_tokens * words_per_token,
+            flops_per_step=lambda: fill * flops * train.size_per_step().slots,
         )
         train.total_steps = steps
         plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
@@ -128,7 +128,7 @@ class Pretrain(PretrainSettings):
         figures: dict[str, float],
         model: PreTrainedModel,
     ) -> Result:
-        words = totals.num_tokens * data.words_per_token
+        words = totals.num_text_tokens * data.words_per_token
         seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
         lineage: dict[str, Any] = {
             "step": self.name,

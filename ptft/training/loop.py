@@ -12,6 +12,8 @@ from ptft.compute import Compute
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import Optimizers
 
+_SIZES = ("num_tokens", "num_slots", "num_text_tokens")
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -24,6 +26,7 @@ class StepReport:
         grad_norm: Global gradient norm before clipping.
         lr: Learning rate of the first parameter group.
         num_tokens, num_slots: Real tokens, and real tokens with padding, over all processes.
+        num_text_tokens: Real tokens that are the corpus's own, over all processes.
         seconds: Time of the whole step.
         wait_seconds: Time of it spent waiting for data.
     """
@@ -35,6 +38,7 @@ class StepReport:
     lr: float
     num_tokens: int
     num_slots: int
+    num_text_tokens: int
     seconds: float
     wait_seconds: float
 
@@ -71,7 +75,7 @@ def train(
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
-        counts, num_tokens, num_slots = _totals(batches, weights, compute)
+        counts, sizes = _totals(batches, weights, compute)
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             torch.manual_seed(int(rng.bits(seed, step, index, compute.rank)) >> 1)
@@ -85,12 +89,14 @@ def train(
         grad_norm = optimizers.clip(clip_norm)
         optimizers.step()
         now = time.perf_counter()
-        yield StepReport(step + 1, sums, counts, grad_norm, lr, num_tokens, num_slots, now - clock, waited)
+        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, now - clock, waited)
         clock = time.perf_counter()
 
 
-def _totals(batches: list[Batch], names: Iterable[str], compute: Compute) -> tuple[dict[str, float], int, int]:
+def _totals(
+    batches: list[Batch], names: Iterable[str], compute: Compute
+) -> tuple[dict[str, float], tuple[int, int, int]]:
     own = [float(sum(batch.counts.get(name, 0) for batch in batches)) for name in names]
-    own += [float(sum(batch.num_tokens for batch in batches)), float(sum(batch.num_slots for batch in batches))]
-    *counts, num_tokens, num_slots = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
-    return dict(zip(names, counts, strict=True)), int(num_tokens), int(num_slots)
+    own += [float(sum(getattr(batch, size) for batch in batches)) for size in _SIZES]
+    *counts, num_tokens, num_slots, num_text_tokens = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+    return dict(zip(names, counts, strict=True)), (int(num_tokens), int(num_slots), int(num_text_tokens))

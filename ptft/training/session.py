@@ -19,8 +19,8 @@ from ptft.training.position import CountedPositions, Positions, Stopwatch, Timed
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
-AfterStep = Callable[[int, int, int], None]
-_KEPT = ("step", "num_tokens", "num_slots", "seconds")  # of the totals, in a checkpoint
+AfterStep = Callable[[StepReport, "Totals"], None]
+_KEPT = ("step", "num_tokens", "num_slots", "num_text_tokens", "seconds")  # of the totals, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Totals:
     Attributes:
         step: Updates made.
         num_tokens, num_slots: Real tokens seen, and with padding.
+        num_text_tokens: Real tokens seen that are the corpus's own.
         seconds: Time of training: evaluations, checkpoints and interruptions are left out.
         loss: Total loss of the last logged step.
     """
@@ -64,6 +65,7 @@ class Totals:
     step: int = 0
     num_tokens: int = 0
     num_slots: int = 0
+    num_text_tokens: int = 0
     seconds: float = 0.0
     loss: float = float("nan")
 
@@ -72,6 +74,7 @@ class Totals:
         self.step = report.step
         self.num_tokens += report.num_tokens
         self.num_slots += report.num_slots
+        self.num_text_tokens += report.num_text_tokens
         self.seconds = seconds
 
 
@@ -106,7 +109,7 @@ def fit(
         folder: The run folder for log and checkpoints; None keeps nothing.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
         measure: Gives figures for the log at some steps, and leaves the module in training.
-        after_step: Called in the main process with the updates made, the tokens seen before the last and after it.
+        after_step: Called in the main process with each step's report and the totals after it.
         what: Name of the training on the display.
 
     Raises:
@@ -145,7 +148,7 @@ def fit(
             is_asked = compute.any(request.asked)  # all processes stop after the same step
             with watch.paused():
                 if after_step is not None and compute.is_main:
-                    after_step(report.step, totals.num_tokens - report.num_tokens, totals.num_tokens)
+                    after_step(report, totals)
                 if is_asked or (_is_due(report.step, plan.checkpoint_every_steps) and not is_last):
                     _save(folder, module, optimizers, totals, plan, compute)
             if is_asked:

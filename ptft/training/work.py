@@ -3,8 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,6 +19,14 @@ from ptft.training.ramp import BatchRamp
 
 _SAMPLED_STEPS = 64
 _FULL = BatchRamp()
+
+
+class StepSize(NamedTuple):
+    """What a step has: real tokens, those of them that are the corpus's own, and real tokens with padding."""
+
+    tokens: float
+    text_tokens: float
+    slots: float
 
 
 class BatchSource(ABC):
@@ -107,11 +118,11 @@ class PretrainingBatches(BatchSource):
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
 
-    def size_per_step(self) -> tuple[float, float]:
-        """Real tokens of a step, and with padding, on average over the first: rows of sentence pairs are not full."""
+    def size_per_step(self) -> StepSize:
+        """What a step has on average over the first: rows of sentence pairs are not full."""
         batches = [self.batch(s, 0, self.rows_per_step) for s in range(min(_SAMPLED_STEPS, self.steps_per_epoch))]
-        tokens, slots = sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)
-        return tokens / len(batches), slots / len(batches)
+        sizes = np.array([(batch.num_tokens, batch.num_text_tokens, batch.num_slots) for batch in batches])
+        return StepSize(*sizes.mean(0).tolist())
 
 
 class PretrainingModule(nn.Module):
@@ -163,11 +174,9 @@ class Feed:
         if self._device.type == "cpu":
             return batches
         return [
-            Batch(
-                {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in b.tensors.items()},
-                b.counts,
-                b.num_tokens,
-                b.num_slots,
+            replace(
+                b,
+                tensors={name: t.pin_memory().to(self._device, non_blocking=True) for name, t in b.tensors.items()},
             )
             for b in batches
         ]
