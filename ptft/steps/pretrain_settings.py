@@ -60,7 +60,7 @@ class PretrainSettings(TrainingStep):
     """Whether to take over the weights of ``model``."""
     preset: str = ""
     """The shape of a new model (see ``ptft list presets``)."""
-    shape: dict[str, int | float | str] = {}
+    shape: dict[str, bool | int | float | str] = {}
     """Attributes of the architecture's configuration that replace the preset's, such as num_hidden_layers."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of a new model."""
