@@ -122,18 +122,26 @@ def compile_store(
         cleaning: Called when all documents are read: what was done to them, to be kept with the store.
 
     Raises:
-        DataError: The corpus gives no token, or the cache folder cannot be written.
+        DataError: The corpus cannot be read or gives no token, or the cache folder cannot be written.
     """
     folder = cache / key
     clean(cache)
     if not (folder / "store.json").exists():
         try:
             with locked_aside(folder) as partial:
-                _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
+                _write(_read(documents), encode, partial, key, vocab_size, end_token, cleaning)
         except OSError as error:
             if not (folder / "store.json").exists():  # another process was faster: theirs holds the same bytes
                 raise DataError(f"cannot write the token store below {str(cache)!r}: {error.strerror}") from error
     return open_store(folder)
+
+
+def _read(documents: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The documents; an error of the system is one of reading, which is not to be taken for one of writing."""
+    try:
+        yield from documents
+    except OSError as error:
+        raise DataError(f"cannot read the corpus: {error}; make it readable, and begin again") from error
 
 
 def open_store(folder: Path) -> TokenStore:
