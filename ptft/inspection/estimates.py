@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from ptft.compute import Compute
 from ptft.corpus.sources import CorpusSettings, beginning, documents, epoch_bytes
 from ptft.inspection.memory import Memory, count_memory, free_bytes
-from ptft.inspection.trial import measure, random_rows
+from ptft.inspection.trial import measure, random_batches, random_rows
 from ptft.models.building import grown_size, new_config, new_model, read_config
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.presets import PRESETS
@@ -54,10 +54,11 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
     compute = Compute(step.precision)
-    rows = max(1, step.rows_per_step // (step.accumulate * compute.num_processes))
-    batch = random_rows(step, config, min(rows, _SAMPLED_ROWS))
-    predictions = sum(objective.num_predictions(batch) for objective in step.objective)
-    flops = training_flops(model, batch.num_slots, step.length, predictions) / batch.num_slots
+    rows = step.rows_at_once(compute.num_processes)
+    sampled = min(rows, _SAMPLED_ROWS)
+    batches = random_batches(step, config, sampled)
+    batch = batches.batch(0, 0, sampled)
+    flops = training_flops(model, 1, step.length, batches.predictions_per_slot())
     length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ptft.tokenization.words import starting_ids
+
+_SAMPLED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,14 @@ class Batch:
     num_text_tokens: int = 0
 
 
+class Size(NamedTuple):
+    """Of rows: their real tokens, those of them that are the corpus's own, and real tokens with padding."""
+
+    tokens: float
+    text_tokens: float
+    slots: float
+
+
 class Sampler(ABC):
     """Where rows come from: a corpus cut into epochs, each into blocks of equally many rows in random order."""
 
@@ -125,6 +136,17 @@ class Sampler(ABC):
     @abstractmethod
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows ``start`` to ``stop`` of a block: a pure function of the sampler's seed and these numbers."""
+
+    def size_per_row(self, rows_at_once: int) -> Size:
+        """The mean over the first rows, with so many padded to one width."""
+        stop = min(_SAMPLED_ROWS, self.rows_per_block)
+        tokens = text_tokens = slots = 0
+        for start in range(0, stop, rows_at_once):
+            rows = self.rows(0, 0, start, min(start + rows_at_once, stop))
+            tokens += int(rows.lengths.sum())
+            text_tokens += int(rows.lengths.sum()) - rows.num_added
+            slots += rows.ids.size
+        return Size(tokens / stop, text_tokens / stop, slots / stop)
 
 
 def pad_to_multiple(lengths: Int[ndarray, " rows"], longest: int, multiple: int = 8) -> int:
@@ -139,4 +161,4 @@ def rows_to_plan(rows: int, rows_per_step: int) -> int:
     return cut if cut and (rows - cut) < 0.01 * rows else cut + rows_per_step
 
 
-__all__ = ["Batch", "Rows", "Sampler", "Vocabulary", "pad_to_multiple", "rows_to_plan"]
+__all__ = ["Batch", "Rows", "Sampler", "Size", "Vocabulary", "pad_to_multiple", "rows_to_plan"]

@@ -9,7 +9,7 @@ from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import DataError
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Rows, Sampler, Vocabulary, rows_to_plan
+from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, rows_to_plan
 
 
 class WindowSampler(Sampler):
@@ -50,6 +50,10 @@ class WindowSampler(Sampler):
             epoch_keys=(self._seed, epoch),
             starts=self._store.starts(place) if by_id is None else by_id[ids],
         )
+
+    def size_per_row(self, rows_at_once: int) -> Size:
+        """All rows are full, of the corpus's own tokens."""
+        return Size(self._length, self._length, self._length)
 
 
 def _too_small(have: str, length: int) -> DataError:

@@ -74,15 +74,14 @@ class Pretrain(PretrainSettings):
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        sample = train.batch(0, 0, self.rows_per_step)
-        predictions = sum(objective.num_predictions(sample) for objective in self.objective)
-        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
+        flops = training_flops(model, 1, self.length, train.predictions_per_slot())
+        size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,
-            tokens_per_step=lambda: fill * train.size_per_step().tokens,
-            words_per_step=lambda: fill * train.size_per_step().text_tokens * words_per_token,
-            flops_per_step=lambda: fill * flops * train.size_per_step().slots,
+            tokens_per_step=lambda: fill * size().tokens,
+            words_per_step=lambda: fill * size().text_tokens * words_per_token,
+            flops_per_step=lambda: fill * flops * size().slots,
         )
         train.total_steps = steps
         plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)

@@ -5,28 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ptft.models.prediction import Forward
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Batch, Sampler, Vocabulary
+from ptft.objectives.rows import Batch, Sampler, Size, Vocabulary
 from ptft.training.ramp import BatchRamp
 
-_SAMPLED_STEPS = 64
+_SAMPLED_ROWS = 256
 _FULL = BatchRamp()
-
-
-class StepSize(NamedTuple):
-    """What a step has: real tokens, those of them that are the corpus's own, and real tokens with padding."""
-
-    tokens: float
-    text_tokens: float
-    slots: float
 
 
 class BatchSource(ABC):
@@ -91,7 +81,7 @@ class PretrainingBatches(BatchSource):
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows of the step's global batch."""
         before = self._rows_before(step)
-        return self._batch(step, before + start, before + stop)
+        return self._batch(before + start, before + stop, self._progress(step))
 
     def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
         """The range's share of the rows that the step has; two parts where a block ends in it."""
@@ -100,29 +90,41 @@ class PretrainingBatches(BatchSource):
         first, last = (before + place * size // self.rows_per_step for place in (start, stop))
         seam = last // self._rows_per_block * self._rows_per_block
         bounds = [first, seam, last] if first < seam < last else [first, last]
-        return [self._batch(step, *part) for part in pairwise(bounds)]
+        return [self._batch(*part, self._progress(step)) for part in pairwise(bounds)]
 
     def _rows_before(self, step: int) -> int:
         if not self.total_steps:
             return step * self.rows_per_step
         return self._ramp.rows_before(step, self.total_steps, self.rows_per_step)
 
-    def _batch(self, step: int, first: int, last: int) -> Batch:
+    def _progress(self, step: int) -> float | None:
+        if self._is_evaluation:
+            return None
+        return min(1.0, step / self.total_steps) if self.total_steps else 0.0
+
+    def _batch(self, first: int, last: int, progress: float | None) -> Batch:
         """Rows of the run, all of one block: (epoch, block, place) follow from their numbers alone."""
         blocks, place = divmod(first, self._rows_per_block)
         epoch, block = divmod(blocks, self._sampler.blocks_per_epoch)
         version = epoch % self._versions if self._versions else epoch
         rows = self._sampler.rows(version, block, place, place + last - first)
-        rows.progress = None if self._is_evaluation else min(1.0, step / self.total_steps) if self.total_steps else 0.0
+        rows.progress = progress
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
 
-    def size_per_step(self) -> StepSize:
-        """What a step has on average over the first: rows of sentence pairs are not full."""
-        batches = [self.batch(s, 0, self.rows_per_step) for s in range(min(_SAMPLED_STEPS, self.steps_per_epoch))]
-        sizes = np.array([(batch.num_tokens, batch.num_text_tokens, batch.num_slots) for batch in batches])
-        return StepSize(*sizes.mean(0).tolist())
+    def size_per_step(self, rows_at_once: int) -> Size:
+        """What a full step has on average, with so many rows in a micro-batch."""
+        return Size(*(self.rows_per_step * each for each in self._sampler.size_per_row(rows_at_once)))
+
+    def predictions_per_slot(self) -> float:
+        """Positions at which the vocabulary head is computed, for each real token or padding.
+
+        They are those of some of the first rows; where a schedule moves them, the mean of its two ends.
+        """
+        ends = [self._batch(0, min(self.rows_per_step, _SAMPLED_ROWS), progress) for progress in (0.0, 1.0)]
+        predictions = sum(objective.num_predictions(batch) for objective in self._objectives for batch in ends)
+        return predictions / sum(batch.num_slots for batch in ends)
 
 
 class PretrainingModule(nn.Module):
