@@ -1,6 +1,5 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from ptft.compute import Compute
 from ptft.corpus.sources import CorpusSettings, beginning, documents, epoch_bytes
 from ptft.inspection.memory import Memory, count_memory, free_bytes
 from ptft.inspection.trial import measure, random_batches, random_rows
-from ptft.models.building import grown_size, new_config, new_model, read_config
+from ptft.models.building import grown_size, new_config, new_model
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.presets import PRESETS
 from ptft.objectives.rows import Batch
@@ -107,9 +106,9 @@ def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untraine
     if step.preset:
         preset = PRESETS[step.preset]
         return new_config(
-            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.dropout, shape=step.shape
+            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.preset_dropout, shape=step.shape
         )
-    config = copy.deepcopy(read_config(step.model))
+    config = step.read_config()
     config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
     return config
 

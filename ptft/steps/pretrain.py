@@ -19,7 +19,6 @@ from ptft.models.building import (
     new_config,
     new_model,
     open_model,
-    read_config,
     save_model,
 )
 from ptft.models.flops import peak_flops, training_flops
@@ -151,14 +150,14 @@ class Pretrain(PretrainSettings):
     def _model(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
         if self.model and self.init == "pretrained":
-            model, missing = open_model(self.model, self.head, seed)
+            model, missing = open_model(self.model, self.head, seed, self.read_config())
             if note := growth_note(model.config.vocab_size, len(tokenizer)):
                 place.display.say(note)
             grow_embeddings(model, len(tokenizer))
             if self.head == "causal_lm":  # a fine-tuned one may look both ways
                 model.config.is_causal = True
             return model, missing
-        config = self._new_config(tokenizer) if self.preset else read_config(self.model)
+        config = self._new_config(tokenizer) if self.preset else self.read_config()
         if self.head == "causal_lm":
             config.is_causal, config.trained_bidirectional = True, False
         config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
@@ -168,7 +167,7 @@ class Pretrain(PretrainSettings):
 
     def _new_config(self, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
         preset = PRESETS[self.preset]
-        return new_config(preset, tokenizer, positions=preset.positions, dropout=self.dropout, shape=self.shape)
+        return new_config(preset, tokenizer, positions=preset.positions, dropout=self.preset_dropout, shape=self.shape)
 
     def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> PretrainingData:
         place.display.say(f"corpus: {describe(self.corpus)}")
