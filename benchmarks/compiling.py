@@ -279,7 +279,9 @@ def start(corpus: Path, tokenizer: Path, cache: Path) -> dict[str, float]:
     )
     settings.check()
     loaded = load_tokenizer(tokenizer)
-    rows = RowSettings(settings.objective, settings.length, settings.rows_per_step, settings.seed, 0)
+    rows = RowSettings(
+        settings.objective, settings.length, settings.rows_per_step, settings.seed, 0, settings.batch_ramp
+    )
     how = How(is_causal=False, joiner="space", seed=0, cache=str(cache))
     data = training_data(settings.corpus, loaded, how, rows)
     held_out(settings.corpus, "valid", loaded, how, rows, settings.evaluation_rows)

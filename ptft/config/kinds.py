@@ -40,6 +40,10 @@ class Settings(pydantic.BaseModel):
         protected_namespaces=(),
     )
 
+    def changed(self, *names: str) -> list[str]:
+        """Those of some fields that are not as by default."""
+        return [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+
 
 class Choice:
     """Marks a field whose value is the settings of one member of a family.

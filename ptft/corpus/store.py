@@ -130,18 +130,41 @@ def compile_store(
         cleaning: Called when all documents are read: what was done to them, to be kept with the store.
 
     Raises:
-        DataError: The corpus gives no token, or the cache folder cannot be written.
+        DataError: The corpus cannot be read or gives no token, or the cache folder cannot be written.
     """
     folder = cache / key
     clean(cache)
     if not (folder / "store.json").exists():
         try:
             with locked_aside(folder) as partial:
-                _write(documents, encode, partial, key, vocab_size, end_token, cleaning)
+                _write(_read(documents), encode, partial, key, vocab_size, end_token, cleaning)
         except OSError as error:
             if not (folder / "store.json").exists():  # another process was faster: theirs holds the same bytes
                 raise DataError(f"cannot write the token store below {str(cache)!r}: {error.strerror}") from error
     return open_store(folder)
+
+
+def _read(documents: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The documents; an error of the system is one of reading, which is not to be taken for one of writing."""
+    try:
+        yield from documents
+    except OSError as error:
+        raise DataError(f"cannot read the corpus: {error}; make it readable, and begin again") from error
+
+
+def store_in_memory(
+    documents: Iterable[list[str]], encode: Encode, *, vocab_size: int, end_token: int | None
+) -> TokenStore:
+    """The store that :func:`compile_store` would make of a few documents, without writing it."""
+    batch, counts, dtype = list(documents), _Counts(), _dtype(vocab_size)
+    parts = _arrays(batch, encode(list(chain.from_iterable(batch))), counts, dtype, end_token)
+    starts = np.packbits(parts["start_bits"]) if parts["start_bits"].size else None
+    info = StoreInfo(key="", dtype=dtype, checksums={}, **asdict(counts))
+    return TokenStore(parts["tokens"], parts["document_ends"], np.packbits(parts["end_bits"]), info, starts)
+
+
+def _dtype(vocab_size: int) -> str:
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
 def open_store(folder: Path) -> TokenStore:
@@ -207,7 +230,7 @@ def _write(
     end_token: int | None,
     cleaning: Callable[[], dict[str, Any]],
 ) -> None:
-    dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
+    dtype = _dtype(vocab_size)
     counts = _Counts()
     with ExitStack() as stack:
         kinds = {"tokens": _Summed, "document_ends": _Summed, "end_bits": _SummedBits, "start_bits": _SummedBits}

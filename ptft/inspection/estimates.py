@@ -1,8 +1,5 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
-import copy
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -10,17 +7,21 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ptft.compute import Compute
-from ptft.corpus.sources import CorpusSettings, beginning, documents, epoch_bytes
+from ptft.corpus.sources import Document, documents, epoch_bytes
+from ptft.errors import DataError
 from ptft.inspection.memory import Memory, count_memory, free_bytes
-from ptft.inspection.trial import measure, random_rows
-from ptft.models.building import grown_size, new_config, new_model, read_config
+from ptft.inspection.trial import measure, random_batches, random_rows
+from ptft.models.building import grown_size, new_config, new_model
 from ptft.models.flops import peak_flops, training_flops
 from ptft.models.presets import PRESETS
-from ptft.objectives.rows import Batch
+from ptft.objectives.rows import Batch, Vocabulary
+from ptft.steps.compiled import How, compiled_in_memory
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.pretrain import Pretrain
+from ptft.steps.pretraining_data import RowSettings
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 from ptft.training.budget import Budget
+from ptft.training.ramp import BatchRamp
 
 Fact = tuple[str, str]
 _SAMPLED_ROWS = 8
@@ -54,10 +55,11 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
     compute = Compute(step.precision)
-    rows = max(1, step.rows_per_step // (step.accumulate * compute.num_processes))
-    batch = random_rows(step, config, min(rows, _SAMPLED_ROWS))
-    predictions = sum(objective.num_predictions(batch) for objective in step.objective)
-    flops = training_flops(model, batch.num_slots, step.length, predictions) / batch.num_slots
+    rows = step.rows_at_once(compute.num_processes)
+    sampled = min(rows, _SAMPLED_ROWS)
+    batches = random_batches(step, config, sampled)
+    batch = batches.batch(0, 0, sampled)
+    flops = training_flops(model, 1, step.length, batches.predictions_per_slot())
     length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [
@@ -106,9 +108,9 @@ def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untraine
     if step.preset:
         preset = PRESETS[step.preset]
         return new_config(
-            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.dropout, shape=step.shape
+            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.preset_dropout, shape=step.shape
         )
-    config = copy.deepcopy(read_config(step.model))
+    config = step.read_config()
     config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
     return config
 
@@ -131,41 +133,63 @@ def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained, flop
         return Length(budget.amount, f"{budget.amount:,.0f}: {less} {steps:,} steps of {most}{slots:,}")
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         return Length(0, f"{_LATER}: {step.budget}, and there is no tokenizer yet")
-    sample = _sample(step.corpus, tokenizer, step.seed)
-    if budget.unit == "words":
-        tokens = budget.amount * sample.tokens / sample.words
-        return Length(tokens, f"about {_round(tokens)}: {step.budget}, by the first {sample.text_bytes / 1e6:.1f} MB")
-    start = beginning(step.corpus, step.seed)
-    size = start.text_bytes if start.is_all else epoch_bytes(step.corpus)
-    if budget.unit != "epochs" or size is None:
+    sample = _sample(step, tokenizer)
+    if sample is None:
         return Length(0, f"{_LATER}: {step.budget}")
-    line_ends = 0 if start.is_all else sample.lines  # the sizes of files count them
-    tokens = budget.amount * size * sample.tokens / (sample.text_bytes + line_ends)
+    if budget.unit == "words":
+        tokens = budget.amount * sample.tokens_per_word
+        return Length(tokens, f"about {_round(tokens)}: {step.budget}, by the first {sample.text_bytes / 1e6:.1f} MB")
+    if sample.is_all:
+        tokens = budget.amount * sample.tokens
+        return Length(tokens, f"about {_round(tokens)}: {step.budget} of {sample.text_bytes / 1e6:,.1f} MB")
+    size = epoch_bytes(step.corpus)
+    if size is None:
+        return Length(0, f"{_LATER}: {step.budget}")
+    tokens = budget.amount * size * sample.tokens / (sample.text_bytes + sample.lines)  # files have line ends, too
     return Length(tokens, f"about {_round(tokens)}: {step.budget} of {size / 1e6:,.1f} MB")
 
 
 class _Sample(NamedTuple):
-    tokens: int
-    words: int
+    """What an epoch of the first documents would have, and whether they are all."""
+
+    tokens: float
+    tokens_per_word: float
     text_bytes: int
     lines: int
+    is_all: bool
 
 
-def _sample(corpus: CorpusSettings, tokenizer: PreTrainedTokenizerBase, seed: int) -> _Sample:
-    """Tokens, words and bytes of the first documents."""
-
-    def texts() -> Iterator[str]:
-        size = 0
-        for sentence in itertools.chain.from_iterable(documents(corpus, "train", seed, evaluation_texts(corpus, seed))):
-            if size > _SAMPLED_BYTES:
-                return
-            size += len(sentence.encode())
-            yield sentence
-
-    lines = list(texts())
-    ids = tokenizer(lines, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+def _sample(step: Pretrain, tokenizer: PreTrainedTokenizerBase) -> _Sample | None:
+    """Rows of the first documents by the step's own sampler; None if they give it none."""
+    texts, is_all = _first_documents(step)
+    lines = [line for document in texts for line in document]
+    how = How(step.head == "causal_lm", step.joiner, step.seed, step.cache)
+    store = compiled_in_memory(texts, tokenizer, how)
+    together = step.rows_per_step if is_all else 1
+    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp())
+    try:
+        sampler = rows.decides.sampler(store, Vocabulary.of(tokenizer), step.length, together, step.seed)
+    except DataError:
+        return None
+    size = sampler.size_per_row(together)
+    tokens = sampler.rows_per_block * sampler.blocks_per_epoch * size.tokens
     words = sum(len(line.split()) for line in lines)
-    return _Sample(sum(map(len, ids)), words, sum(len(line.encode()) for line in lines), len(lines))
+    per_word = store.info.tokens / words * size.tokens / size.text_tokens
+    return _Sample(tokens, per_word, sum(len(line.encode()) for line in lines), len(lines), is_all)
+
+
+def _first_documents(step: Pretrain) -> tuple[list[Document], bool]:
+    """The first megabyte, the last document cut there, and whether that is the whole corpus."""
+    found: list[Document] = []
+    size = 0
+    for document in documents(step.corpus, "train", step.seed, evaluation_texts(step.corpus, step.seed)):
+        found.append([])
+        for sentence in document:
+            if size > _SAMPLED_BYTES:
+                return [document for document in found if document], False
+            size += len(sentence.encode())
+            found[-1].append(sentence)
+    return found, True
 
 
 def _round(amount: float) -> str:

@@ -7,14 +7,17 @@
   are cut to 4 x 4, and with ``ema`` the average of the weights,
 - activations are the most bytes that exist at once, beside those, while one micro-batch goes forward and back: what
   autograd keeps and what the operations need. A model of more than six layers is counted with three and with six, a
-  micro-batch of more than 8,192 tokens with half of them and with these; the rest follows on a straight line.
+  micro-batch of more than 8,192 tokens with half of them and with these (with more, where the device has the logits of
+  more tokens at once); the rest follows on a straight line.
 
 Left out: the program with its libraries (CUDA's context too), what the allocator keeps in reserve, the optimizer's
-temporary tensors, the corpus, which stays on disk, and evaluation. Attention is counted as a CPU does it; with dropout
-that keeps every attention weight, which a GPU's fused kernels do not.
+temporary tensors, the corpus, which stays on disk, and evaluation. As many logits are taken to exist at once as on the
+device; attention is counted as a CPU does it, which with dropout keeps every attention weight, as a GPU's fused kernels
+do not.
 """
 
 import copy
+import math
 import os
 import weakref
 from collections.abc import Callable
@@ -30,6 +33,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.linear_cross_entropy import logits_at_once_as_on, rows_at_once
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import parameter_groups
 from ptft.steps.pretrain import Pretrain
@@ -59,7 +63,7 @@ def count_memory(
         model: On the device ``meta``, where it takes no memory.
         batch: Some rows, such as those of a micro-batch.
         num_rows: Rows of a micro-batch.
-        device_type: Where it trains, which decides how attention is done.
+        device_type: Where it trains, which decides how attention is done and how many logits exist at once.
         precision: Of matrix products.
 
     Raises:
@@ -70,12 +74,16 @@ def count_memory(
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
         choose_attention(shorter, device_type, precision, step.length)
-        return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
+        with logits_at_once_as_on(device_type):
+            return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
 
     def with_all_rows(layers: int) -> int:
-        some = max(1, _SOME_TOKENS // step.length)
+        some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.length))
         return _on_a_line(lambda rows: peak(layers, rows), num_rows, some, 2 * some)
 
+    predictions = sum(objective.num_predictions(batch) for objective in step.objective) / batch.num_slots
+    # a part of the logits is made while the one before it is still there
+    with_all_logits = math.ceil(2 * rows_at_once(device_type, model.config.vocab_size) / max(predictions, 1e-3))
     weights = sum(parameter.nbytes for parameter in model.parameters())
     total = _on_a_line(with_all_rows, model.config.num_hidden_layers, _FEW, _MORE)
     average = weights if step.ema else 0

@@ -35,12 +35,17 @@ class Rate(NamedTuple):
 
 
 def random_rows(step: Pretrain, config: PretrainedConfig, num_rows: int) -> Batch:
-    """Rows of a step's own sampler and targets, over documents of random tokens that fill them.
+    """The first batch of :func:`random_batches`."""
+    return random_batches(step, config, num_rows).batch(0, 0, num_rows)
+
+
+def random_batches(step: Pretrain, config: PretrainedConfig, num_rows: int) -> PretrainingBatches:
+    """Batches of a step's own sampler and targets, over documents of random tokens that fill the rows.
 
     Args:
         step: Its objectives make the rows, at the beginning of a training.
         config: Its vocabulary's size bounds the ids.
-        num_rows: How many.
+        num_rows: Rows of a batch.
     """
     special = np.arange(config.vocab_size) < _SPECIALS
     pad = min(config.pad_token_id or 0, _SPECIALS - 1)
@@ -52,7 +57,7 @@ def random_rows(step: Pretrain, config: PretrainedConfig, num_rows: int) -> Batc
     store = _random_store(step, config.vocab_size, num_rows)
     rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp())
     sampler = rows.decides.sampler(store, vocabulary, step.length, num_rows, step.seed)
-    return PretrainingBatches(sampler, step.objective, vocabulary, num_rows).batch(0, 0, num_rows)
+    return PretrainingBatches(sampler, step.objective, vocabulary, num_rows)
 
 
 def _random_store(step: Pretrain, vocab_size: int, num_rows: int) -> TokenStore:

@@ -1,5 +1,7 @@
 """A vocabulary head and its cross-entropy in one, over a few rows at a time, so that all logits never exist at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +10,23 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 _LOGITS_AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 28}  # on a CPU they stay in its cache
+_MANY = 1 << 28
+
+
+def rows_at_once(device_type: str, vocabulary: int) -> int:
+    """For how many rows the logits exist at once."""
+    return max(1, _LOGITS_AT_ONCE.get(device_type, _MANY) // vocabulary)
+
+
+@contextmanager
+def logits_at_once_as_on(device_type: str) -> Iterator[None]:
+    """Inside, as many logits exist at once on a CPU as on a device of this type, to count the memory that they take."""
+    own = _LOGITS_AT_ONCE["cpu"]
+    _LOGITS_AT_ONCE["cpu"] = _LOGITS_AT_ONCE.get(device_type, _MANY)
+    try:
+        yield
+    finally:
+        _LOGITS_AT_ONCE["cpu"] = own
 
 
 def summed_linear_cross_entropy(
@@ -38,7 +57,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_grad = torch.empty_like(rows)
         weight_grad = torch.zeros_like(weight, dtype=torch.float32)
         total = torch.zeros((), device=hidden.device)
-        size = max(1, _LOGITS_AT_ONCE.get(device, 1 << 28) // len(weight))
+        size = rows_at_once(device, len(weight))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(rows), size):
                 part = slice(start, start + size)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import ClassVar, Literal
 
+from ptft.errors import RecipeError
 from ptft.objectives.pair_objective import PairObjective
 from ptft.objectives.pairs import PairRule, document_pairs, sentence_pairs
 
@@ -20,6 +21,15 @@ class NextSentence(PairObjective):
     """What A and B are: chunks of sentences that fill the row (BERT), or single sentences."""
     same_document_fix: bool = False
     """Say that B follows where ten draws found no other document (NVIDIA); the reference says that it does not."""
+
+    def check(self) -> None:
+        """Refuse settings of chunks where A and B are single sentences."""
+        ignored = self.changed("same_document_fix", "short_ratio") if self.segments == "sentences" else []
+        if ignored:
+            raise RecipeError(
+                f"objective: next_sentence.{ignored[0]}: has no effect on pairs of single sentences "
+                "(segments=sentences); leave it out"
+            )
 
     @property
     def rule(self) -> PairRule:

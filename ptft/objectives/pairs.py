@@ -323,6 +323,7 @@ class PairSampler(Sampler):
             segments=None if self._single_texts else segments.astype(np.int64),
             pair_labels=None if self._single_texts else pairs[:, 4],
             starts=starts,
+            num_added=int(lengths.sum() - a_length.sum() - b_length.sum()),
         )
 
     def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from ptft import rng
 from ptft.corpus.store import TokenStore
 from ptft.tokenization.words import starting_ids
+
+_SAMPLED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Rows:
         pair_labels: 0 where B follows A, 1 where it does not, or None.
         starts: Whether each token begins a word, or None where that is not known.
         progress: Share of the training that lies before this step, from 0 to 1; None in evaluation.
+        num_added: Special tokens that the sampler put around the texts of all rows; the others are the corpus's.
         targets: Arrays that objectives add: model inputs and labels by name.
         counts: Number of targets by objective.
     """
@@ -74,6 +78,7 @@ class Rows:
     pair_labels: Int[ndarray, " rows"] | None = None
     starts: Bool[ndarray, "rows seq"] | None = None
     progress: float | None = 0.0
+    num_added: int = 0
     targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -95,6 +100,7 @@ class Rows:
             num_tokens=int(self.lengths.sum()),
             num_slots=self.ids.size,
             hash=hash_rows(self.ids, self.lengths, self.targets),
+            num_text_tokens=int(self.lengths.sum()) - self.num_added,
         )
 
 
@@ -107,6 +113,7 @@ class Batch:
         counts: Number of targets by objective.
         num_tokens: Real tokens.
         num_slots: Real tokens and padding.
+        num_text_tokens: Real tokens that are the corpus's own, without the special tokens around the texts of a row.
         hash: That of its rows (see :func:`hash_rows`).
     """
 
@@ -114,7 +121,16 @@ class Batch:
     counts: dict[str, int]
     num_tokens: int
     num_slots: int
+    num_text_tokens: int = 0
     hash: int = 0
+
+
+class Size(NamedTuple):
+    """Of rows: their real tokens, those of them that are the corpus's own, and real tokens with padding."""
+
+    tokens: float
+    text_tokens: float
+    slots: float
 
 
 def hash_rows(
@@ -157,6 +173,17 @@ class Sampler(ABC):
     def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
         """The documents of which these rows hold a token, as indices in the store, rising."""
 
+    def size_per_row(self, rows_at_once: int) -> Size:
+        """The mean over the first rows, with so many padded to one width."""
+        stop = min(_SAMPLED_ROWS, self.rows_per_block)
+        tokens = text_tokens = slots = 0
+        for start in range(0, stop, rows_at_once):
+            rows = self.rows(0, 0, start, min(start + rows_at_once, stop))
+            tokens += int(rows.lengths.sum())
+            text_tokens += int(rows.lengths.sum()) - rows.num_added
+            slots += rows.ids.size
+        return Size(tokens / stop, text_tokens / stop, slots / stop)
+
 
 def pad_to_multiple(lengths: Int[ndarray, " rows"], longest: int, multiple: int = 8) -> int:
     """The width of a batch: its longest row, rounded up to a multiple, at most ``longest``."""
@@ -170,4 +197,4 @@ def rows_to_plan(rows: int, rows_per_step: int) -> int:
     return cut if cut and (rows - cut) < 0.01 * rows else cut + rows_per_step
 
 
-__all__ = ["Batch", "Rows", "Sampler", "Vocabulary", "hash_rows", "pad_to_multiple", "rows_to_plan"]
+__all__ = ["Batch", "Rows", "Sampler", "Size", "Vocabulary", "hash_rows", "pad_to_multiple", "rows_to_plan"]

@@ -11,7 +11,7 @@ from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import DataError
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Rows, Sampler, Vocabulary, rows_to_plan
+from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, rows_to_plan
 
 
 class WindowSampler(Sampler):
@@ -62,6 +62,10 @@ class WindowSampler(Sampler):
             window[here] = rng.permuted(index[here] % self._windows, self._windows, self._seed, epoch, int(turn))
         shift = int(rng.integers(self._shifts, self._seed, epoch, 0x73686966))
         return shift + window * self._length
+
+    def size_per_row(self, rows_at_once: int) -> Size:
+        """All rows are full, of the corpus's own tokens."""
+        return Size(self._length, self._length, self._length)
 
 
 def _too_small(have: str, length: int) -> DataError:

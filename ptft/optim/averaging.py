@@ -1,4 +1,8 @@
-"""An exponential moving average of the weights (Polyak and Juditsky 1992), beside the weights that are trained."""
+"""An exponential moving average of the weights, beside the weights that are trained.
+
+Differs from the averaging of Polyak and Juditsky 1992, which is the plain mean over all steps: here a step counts for
+less the longer ago it was.
+"""
 
 from collections.abc import Iterable
 

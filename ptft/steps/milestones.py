@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from ptft.display import Display
 from ptft.training.aside import remove_leftovers, write_aside
+from ptft.training.loop import StepReport
+from ptft.training.session import Totals
 
 Mark = float | Literal["babylm"]
 _FACTS = "milestone.json"
@@ -21,7 +23,7 @@ class Milestones:
     Args:
         folder: The run's ``milestones``.
         marks: Numbers of words; babylm for that challenge's own.
-        words_per_token: Whitespace words of the corpus for each of its tokens.
+        words_per_token: Whitespace words of the corpus for each of its own tokens.
         write: Writes model and tokenizer into a folder.
         display: Is told of each.
     """
@@ -45,22 +47,23 @@ class Milestones:
         """Whether a step that leads from ``before`` tokens to ``tokens`` reaches one."""
         return bool(marks_between(self._marks, before * self._words_per_token, tokens * self._words_per_token))
 
-    def reached(self, step: int, before: int, tokens: int) -> None:
-        """Write what a step that led from ``before`` tokens to ``tokens`` reached, unless it is there already.
+    def reached(self, report: StepReport, totals: Totals) -> None:
+        """Write what a step reached, which led to these totals, unless it is there already.
 
         A continued run makes the same steps again, so what is there is what it would write.
 
         Raises:
             CheckpointError: The disk is full or the folder cannot be written.
         """
-        words = tokens * self._words_per_token
-        for mark in marks_between(self._marks, before * self._words_per_token, words):
+        words = totals.num_text_tokens * self._words_per_token
+        before = (totals.num_text_tokens - report.num_text_tokens) * self._words_per_token
+        for mark in marks_between(self._marks, before, words):
             target = self._folder / f"words-{short(mark)}"
             if target.exists():
                 continue
-            facts = {"words": mark, "step": step, "tokens_seen": tokens, "words_seen": round(words)}
+            facts = {"words": mark, "step": report.step, "tokens_seen": totals.num_tokens, "words_seen": round(words)}
             write_aside(target, "milestone", partial(self._write_all, facts))
-            self._display.say(f"{target}: after step {step}, {round(words):,} words seen")
+            self._display.say(f"{target}: after step {report.step}, {round(words):,} words seen")
 
     def _write_all(self, facts: dict[str, Any], folder: Path) -> None:
         self._write(folder)

@@ -20,7 +20,6 @@ from ptft.models.building import (
     new_config,
     new_model,
     open_model,
-    read_config,
     save_model,
 )
 from ptft.models.flops import peak_flops, training_flops
@@ -72,15 +71,14 @@ class Pretrain(PretrainSettings):
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        sample = train.batch(0, 0, self.rows_per_step)
-        predictions = sum(objective.num_predictions(sample) for objective in self.objective)
-        flops = training_flops(model, sample.num_slots, self.length, predictions) / sample.num_slots
+        flops = training_flops(model, 1, self.length, train.predictions_per_slot())
+        size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,
-            tokens_per_step=lambda: fill * train.size_per_step()[0],
-            words_per_token=words_per_token,
-            flops_per_step=lambda: fill * flops * train.size_per_step()[1],
+            tokens_per_step=lambda: fill * size().tokens,
+            words_per_step=lambda: fill * size().text_tokens * words_per_token,
+            flops_per_step=lambda: fill * flops * size().slots,
         )
         train.total_steps = steps
         plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
@@ -146,7 +144,7 @@ class Pretrain(PretrainSettings):
         figures: dict[str, float],
         model: PreTrainedModel,
     ) -> Result:
-        words = totals.num_tokens * data.words_per_token
+        words = totals.num_text_tokens * data.words_per_token
         seen = {"tokens": float(totals.num_tokens), "words": float(round(words)), "steps": float(totals.step)}
         lineage: dict[str, Any] = {
             "step": self.name,
@@ -176,14 +174,14 @@ class Pretrain(PretrainSettings):
     def _model(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> tuple[PreTrainedModel, list[str]]:
         seed = int(rng.bits(self.seed, rng.key_of("weights"))) >> 1
         if self.model and self.init == "pretrained":
-            model, missing = open_model(self.model, self.head, seed)
+            model, missing = open_model(self.model, self.head, seed, self.read_config())
             if note := growth_note(model.config.vocab_size, len(tokenizer)):
                 place.display.say(note)
             grow_embeddings(model, len(tokenizer))
             if self.head == "causal_lm":  # a fine-tuned one may look both ways
                 model.config.is_causal = True
             return model, missing
-        config = self._new_config(tokenizer) if self.preset else read_config(self.model)
+        config = self._new_config(tokenizer) if self.preset else self.read_config()
         if self.head == "causal_lm":
             config.is_causal, config.trained_bidirectional = True, False
         config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
@@ -193,7 +191,7 @@ class Pretrain(PretrainSettings):
 
     def _new_config(self, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
         preset = PRESETS[self.preset]
-        return new_config(preset, tokenizer, positions=preset.positions, dropout=self.dropout, shape=self.shape)
+        return new_config(preset, tokenizer, positions=preset.positions, dropout=self.preset_dropout, shape=self.shape)
 
     def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> PretrainingData:
         place.display.say(f"corpus: {describe(self.corpus)}")

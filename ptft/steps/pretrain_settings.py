@@ -1,5 +1,6 @@
 """The settings of pretraining, and what can be known to be wrong with them before anything is written."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ from ptft.models.building import (
     max_positions,
     open_model,
     read_config,
+    set_dropout,
 )
 from ptft.models.classifier import is_classifier, is_decoder_config
 from ptft.models.presets import PRESETS
@@ -62,10 +64,10 @@ class PretrainSettings(TrainingStep):
     """Whether to take over the weights of ``model``."""
     preset: str = ""
     """The shape of a new model (see ``ptft list presets``)."""
-    shape: dict[str, int | float | str] = {}
+    shape: dict[str, bool | int | float | str] = {}
     """Attributes of the architecture's configuration that replace the preset's, such as num_hidden_layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Of a new model."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["model"] = "model"
+    """Dropout while pretraining; model takes that of ``model``, or 0.1 for a preset."""
     embedding_std: float = Field(0.0, ge=0)
     """Standard deviation of a new model's word embeddings; 0 takes the architecture's."""
     position_init: PositionInit = "normal"
@@ -125,10 +127,7 @@ class PretrainSettings(TrainingStep):
             self._check_preset()
         else:
             self._check_model()
-        if (self.tokenizer or self.model) and (self.tokenizer_kind, self.normalize) != ("auto", "none"):
-            raise RecipeError(
-                "tokenizer_kind and normalize: are for a tokenizer trained here, but there is one; leave them out"
-            )
+        self._check_ignored()
         evaluation_texts(self.corpus, self.seed)
         start = beginning(self.corpus, self.seed)
         for objective in self.objective:
@@ -154,8 +153,9 @@ class PretrainSettings(TrainingStep):
                     "out, or give the budget in steps, tokens, words, epochs or flops"
                 )
         self._check_ramp()
-        if self.duplicates != PretrainSettings.model_fields["duplicates"].default and not self.static:
+        if self.changed("duplicates") and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
+        self._check_rows()
         if (kinds == {"decoder"} and len(names) > 1) or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
 
@@ -170,6 +170,16 @@ class PretrainSettings(TrainingStep):
                 "keep_best: needs held-out text, but corpus.valid_ratio=0 holds none out; give another ratio or "
                 "valid=FILE, or leave keep_best out"
             )
+
+    def _check_rows(self) -> None:
+        """Refuse what decides about rows in an objective that does not make them."""
+        makes = next((objective.name for objective in self.objective if objective.makes_pairs), "")
+        for objective in self.objective:
+            if makes and isinstance(objective, MaskedLM) and objective.changed("short_ratio"):
+                raise RecipeError(
+                    f"objective: masked_lm.short_ratio: has no effect, since {makes} makes the rows; give "
+                    f"objective.{makes}.short_ratio, or leave it out"
+                )
 
     def _check_ramp(self) -> None:
         if self.batch_ramp.start_ratio == 1:
@@ -190,6 +200,20 @@ class PretrainSettings(TrainingStep):
             raise RecipeError(
                 f"batch_ramp: start_ratio {self.batch_ramp.start_ratio:g} of {self.rows_per_step} rows is {first:g}, "
                 f"too few for {num_processes()} process(es) with accumulate={self.accumulate}; make it larger"
+            )
+
+    def _check_ignored(self) -> None:
+        """Refuse what is said of a new tokenizer or of new weights where those that there are are taken."""
+        of_tokenizer = self.changed("tokenizer_kind", "vocab_size", "lowercase", "normalize", "prefix_space")
+        if of_tokenizer and (name := self.tokenizer or self.model):
+            raise RecipeError(
+                f"{of_tokenizer[0]}: is for a tokenizer trained here, but that of {name!r} is taken; leave it out"
+            )
+        of_weights = self.changed("embedding_std", "position_init")
+        if of_weights and self.model and self.init == "pretrained":
+            raise RecipeError(
+                f"{of_weights[0]}: is for new weights, but those of {self.model!r} are taken over; leave it out, or "
+                "give init=scratch"
             )
 
     def _check_preset(self) -> None:
@@ -282,6 +306,18 @@ class PretrainSettings(TrainingStep):
         """The held-out text, all of it."""
         text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
         return CorpusSettings(path=self.valid, text=text, valid_ratio=0, split_sentences=self.corpus.split_sentences)
+
+    @property
+    def preset_dropout(self) -> float:
+        """Dropout of a model of a preset's shape."""
+        return 0.1 if self.dropout == "model" else self.dropout
+
+    def read_config(self) -> PretrainedConfig:
+        """The configuration of ``model``, with the dropout that is asked for."""
+        config = copy.deepcopy(read_config(self.model))
+        if self.dropout != "model":
+            set_dropout(config, self.dropout)
+        return config
 
     @property
     def head(self) -> Head:

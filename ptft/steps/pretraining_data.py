@@ -62,7 +62,7 @@ class TrainingData:
 
     @property
     def words_per_token(self) -> float:
-        """Whitespace words for each token of the corpus."""
+        """Whitespace words for each token of the corpus, special tokens of rows left out."""
         return self.store.info.words / self.store.info.tokens
 
     @cached_property

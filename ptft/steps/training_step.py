@@ -96,6 +96,10 @@ class TrainingStep(Step):
                 "or DDP (without --use_fsdp)"
             )
 
+    def rows_at_once(self, processes: int) -> int:
+        """Rows of a micro-batch with so many processes."""
+        return max(1, self.rows_per_step // (self.accumulate * processes))
+
     def plan(self, steps: int, seed: int, *, seconds: float = 0.0, evaluate_every_steps: int = 0) -> Plan:
         """The numbers of one training of so many steps, or else seconds."""
         return Plan(

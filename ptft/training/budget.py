@@ -53,15 +53,16 @@ class Budget:
         *,
         steps_per_epoch: float,
         tokens_per_step: Callable[[], float],
-        words_per_token: float,
+        words_per_step: Callable[[], float],
         flops_per_step: Callable[[], float],
     ) -> int:
         """The number of steps, at least one; 0 where the budget is a time, which no number of steps is known for.
 
         Args:
             steps_per_epoch: Of the data.
-            tokens_per_step: Gives the real tokens of a step, on average; asked only where they decide.
-            words_per_token: Whitespace words of the corpus for each of its tokens.
+            tokens_per_step: Gives the real tokens of a step, on average; this and the others are asked only where they
+                decide.
+            words_per_step: Gives the whitespace words of a step, on average.
             flops_per_step: Gives the training FLOPs of a step, on average (see :mod:`ptft.models.flops`).
         """
         if self.unit == "seconds":
@@ -72,8 +73,7 @@ class Budget:
             return max(1, round(self.amount * steps_per_epoch))
         if self.unit == "flops":
             return max(1, round(self.amount / flops_per_step()))
-        words_or_tokens = words_per_token if self.unit == "words" else 1.0
-        return max(1, round(self.amount / (tokens_per_step() * words_or_tokens)))
+        return max(1, round(self.amount / (words_per_step() if self.unit == "words" else tokens_per_step())))
 
     @property
     def seconds(self) -> float:

@@ -19,6 +19,8 @@ from ptft.training.work import Feed
 
 _SILENT = Silent()
 
+_SIZES = ("num_tokens", "num_slots", "num_text_tokens")
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -31,6 +33,7 @@ class StepReport:
         grad_norm: Global gradient norm before clipping.
         lr: Learning rate of the first parameter group.
         num_tokens, num_slots: Real tokens, and real tokens with padding, over all processes.
+        num_text_tokens: Real tokens that are the corpus's own, over all processes.
         batch_hash: 32 bits that tell the rows of the global batch, whoever worked on them.
         most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
         seconds: Time of the whole step.
@@ -44,6 +47,7 @@ class StepReport:
     lr: float
     num_tokens: int
     num_slots: int
+    num_text_tokens: int
     batch_hash: int
     most_rows: int
     seconds: float
@@ -123,10 +127,12 @@ def _gradients(
     return sums, torch.stack(losses).sum()
 
 
-def _totals(batches: list[Batch], names: Iterable[str], compute: Compute) -> tuple[dict[str, float], int, int, int]:
-    """Targets by objective, real tokens, tokens with padding, and the hash of the rows, over all processes."""
+def _totals(
+    batches: list[Batch], names: Iterable[str], compute: Compute
+) -> tuple[dict[str, float], int, int, int, int]:
+    """Targets by objective; real tokens, with padding, of the corpus; and the hash of the rows: over all processes."""
     own = [sum(batch.counts.get(name, 0) for batch in batches) for name in names]
-    own += [sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)]
+    own += [sum(getattr(batch, size) for batch in batches) for size in _SIZES]
     own += [sum(batch.hash for batch in batches)]  # below 2**53 for two million rows, so that float64 is exact
-    *counts, num_tokens, num_slots, total = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
-    return dict(zip(names, counts, strict=True)), int(num_tokens), int(num_slots), int(total) % 2**32
+    *counts, tokens, slots, text, hashes = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+    return dict(zip(names, counts, strict=True)), int(tokens), int(slots), int(text), int(hashes) % 2**32

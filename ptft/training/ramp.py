@@ -6,7 +6,10 @@ from ptft.config import Settings
 
 
 class BatchRamp(Settings):
-    """Rows of a step, growing on a straight line to the full number (Brown et al. 2020, arXiv 2005.14165, section 2.3).
+    """Rows of a step, growing on a straight line to the full number.
+
+    Paper: Brown et al. 2020 (GPT-3), arXiv 2005.14165, appendix B. Differs: there the batch grows on a straight line
+    over the first 4 to 12 billion tokens, here over a share of the steps.
 
     What a step reads follows from its number alone: the rows before it are an integral with a closed form.
     """

@@ -27,18 +27,26 @@ from ptft.training.position import CountedPositions, Positions, Stopwatch, Timed
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
-_KEPT = ("step", "num_tokens", "num_slots", "seconds", "most_rows", "guard")  # of the totals, in a checkpoint
+_KEPT = (
+    "step",
+    "num_tokens",
+    "num_slots",
+    "num_text_tokens",
+    "seconds",
+    "most_rows",
+    "guard",
+)  # of the totals, in a checkpoint
 _GUARD = GuardSettings()
 
 
 class Marks(Protocol):
-    """Something that is saved at points of a training that the tokens seen decide, such as milestones."""
+    """Something that is saved at points of a training that the tokens of the corpus seen decide, such as milestones."""
 
     def lie_between(self, before: int, tokens: int) -> bool:
         """Whether a step that leads from ``before`` tokens seen to ``tokens`` reaches one."""
 
-    def reached(self, step: int, before: int, tokens: int) -> None:
-        """Save what such a step reached; called in the main process with the updates made."""
+    def reached(self, report: StepReport, totals: "Totals") -> None:
+        """Save what such a step reached, which led to these totals; called in the main process."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Totals:
     Attributes:
         step: Updates made.
         num_tokens, num_slots: Real tokens seen, and with padding.
+        num_text_tokens: Real tokens seen that are the corpus's own.
         seconds: Time of training: evaluations, checkpoints and interruptions are left out.
         most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
         guard: State of the guard over the steps.
@@ -88,6 +97,7 @@ class Totals:
     step: int = 0
     num_tokens: int = 0
     num_slots: int = 0
+    num_text_tokens: int = 0
     seconds: float = 0.0
     most_rows: int = 0
     guard: dict[str, float] = field(default_factory=dict)
@@ -98,6 +108,7 @@ class Totals:
         self.step = report.step
         self.num_tokens += report.num_tokens
         self.num_slots += report.num_slots
+        self.num_text_tokens += report.num_text_tokens
         self.most_rows = report.most_rows
         self.seconds = seconds
 
@@ -275,11 +286,11 @@ class _Checkpoints:
 
 
 def _mark(marks: Marks | None, report: StepReport, totals: Totals, guard: Guard, compute: Compute) -> None:
-    before = totals.num_tokens - report.num_tokens
-    if marks is not None and marks.lie_between(before, totals.num_tokens):
+    before = totals.num_text_tokens - report.num_text_tokens
+    if marks is not None and marks.lie_between(before, totals.num_text_tokens):
         guard.verify(report.step)
         if compute.is_main:
-            marks.reached(report.step, before, totals.num_tokens)
+            marks.reached(report, totals)
 
 
 def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, stop: int) -> Feed:

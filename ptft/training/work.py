@@ -14,10 +14,10 @@ from transformers import PreTrainedModel
 
 from ptft.models.prediction import Forward
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Batch, Sampler, Vocabulary
+from ptft.objectives.rows import Batch, Sampler, Size, Vocabulary
 from ptft.training.ramp import BatchRamp
 
-_SAMPLED_STEPS = 64
+_SAMPLED_ROWS = 256
 _FULL = BatchRamp()
 
 
@@ -94,11 +94,11 @@ class PretrainingBatches(BatchSource):
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows of the step's global batch."""
         before = self._rows_before(step)
-        return self._batch(step, before + start, before + stop)
+        return self._batch(before + start, before + stop, self._progress(step))
 
     def micro_batches(self, step: int, start: int, stop: int) -> list[Batch]:
         """The range's share of the rows that the step has; two parts where a block ends in it."""
-        return [self._batch(step, *part) for part in self._parts(step, start, stop)]
+        return [self._batch(*part, self._progress(step)) for part in self._parts(step, start, stop)]
 
     def _parts(self, step: int, start: int, stop: int) -> list[tuple[int, int]]:
         before = self._rows_before(step)
@@ -123,10 +123,15 @@ class PretrainingBatches(BatchSource):
             return step * self.rows_per_step
         return self._ramp.rows_before(step, self.total_steps, self.rows_per_step)
 
-    def _batch(self, step: int, first: int, last: int) -> Batch:
+    def _progress(self, step: int) -> float | None:
+        if self._is_evaluation:
+            return None
+        return min(1.0, step / self.total_steps) if self.total_steps else 0.0
+
+    def _batch(self, first: int, last: int, progress: float | None) -> Batch:
         """Rows of the run, all of one block."""
         rows = self._sampler.rows(*self._located(first, last))
-        rows.progress = None if self._is_evaluation else min(1.0, step / self.total_steps) if self.total_steps else 0.0
+        rows.progress = progress
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
         return rows.batch()
@@ -137,11 +142,18 @@ class PretrainingBatches(BatchSource):
         epoch, block = divmod(blocks, self._sampler.blocks_per_epoch)
         return epoch % self._versions if self._versions else epoch, block, place, place + last - first
 
-    def size_per_step(self) -> tuple[float, float]:
-        """Real tokens of a step, and with padding, on average over the first: rows of sentence pairs are not full."""
-        batches = [self.batch(s, 0, self.rows_per_step) for s in range(min(_SAMPLED_STEPS, self.steps_per_epoch))]
-        tokens, slots = sum(batch.num_tokens for batch in batches), sum(batch.num_slots for batch in batches)
-        return tokens / len(batches), slots / len(batches)
+    def size_per_step(self, rows_at_once: int) -> Size:
+        """What a full step has on average, with so many rows in a micro-batch."""
+        return Size(*(self.rows_per_step * each for each in self._sampler.size_per_row(rows_at_once)))
+
+    def predictions_per_slot(self) -> float:
+        """Positions at which the vocabulary head is computed, for each real token or padding.
+
+        They are those of some of the first rows; where a schedule moves them, the mean of its two ends.
+        """
+        ends = [self._batch(0, min(self.rows_per_step, _SAMPLED_ROWS), progress) for progress in (0.0, 1.0)]
+        predictions = sum(objective.num_predictions(batch) for objective in self._objectives for batch in ends)
+        return predictions / sum(batch.num_slots for batch in ends)
 
 
 class PretrainingModule(nn.Module):

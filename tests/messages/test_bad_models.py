@@ -42,6 +42,18 @@ MODELS = [
     (f"{GO_ON} model=decoder objective=masked_lm", r"'decoder' is a decoder \(gpt2\), but masked_lm trains an encoder"),
     (f"{GO_ON} model=classifier", r"'classifier' is a fine-tuned classifier, .*; give the checkpoint that it was"),
     (f"{GO_ON} model=encoder shape.hidden_size=8", r"shape: only a new model's shape can be changed; leave it out"),
+    (f"{GO_ON} model=encoder vocab_size=300", r"vocab_size: is for a tokenizer trained here, but that of 'encoder' is"),
+    (f"{GO_ON} model=encoder lowercase=false", r"lowercase: is for a tokenizer trained here, but that of 'encoder' is"),
+    (
+        f"{GO_ON} preset=bert-tiny tokenizer=encoder prefix_space=true",
+        r"prefix_space: is for a tokenizer trained here, but that of 'encoder' is taken; leave it out",
+    ),
+    (
+        f"{GO_ON} model=encoder embedding_std=0.1",
+        r"embedding_std: is for new weights, but those of 'encoder' are taken over; leave it out, or give init=scratch",
+    ),
+    (f"{GO_ON} model=encoder position_init=sinusoidal", r"position_init: is for new weights, but those of 'encoder'"),
+    (f"{GO_ON} model=encoder dropout=none", r"dropout=none: must be a number or 'model', got 'none'"),
     (f"{GO_ON} preset=bert-tiny tokenizer=decoder", r"the tokenizer of 'decoder' has no cls, sep, mask token"),
     (f"{GO_ON} preset=gpt2-tiny objective=causal_lm tokenizer=encoder", r"the tokenizer of 'encoder' has no eos token"),
     ("pretrain model=encoder corpus.path=good.txt length=100 out=new", r"length: 100 tokens are more than .* 64 pos"),

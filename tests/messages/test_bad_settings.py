@@ -29,6 +29,20 @@ SETTINGS = [
         r"center_embeddings: the word embeddings of this llama are not tied to its output",
     ),
     (f"{PRETRAIN} objective=masked_lm,masked_lm", r"objective: name at least one, each once, got \['masked_lm', 'mas"),
+    (
+        f"{PRETRAIN} objective=next_sentence objective.next_sentence.segments=sentences "
+        "objective.next_sentence.short_ratio=0",
+        r"objective: next_sentence.short_ratio: has no effect on pairs of single sentences \(segments=sentences\); l",
+    ),
+    (
+        f"{PRETRAIN} objective=next_sentence objective.next_sentence.segments=sentences "
+        "objective.next_sentence.same_document_fix=true",
+        r"objective: next_sentence.same_document_fix: has no effect on pairs of single sentences",
+    ),
+    (
+        f"{PRETRAIN} objective=masked_lm,sentence_order objective.masked_lm.short_ratio=0",
+        r"masked_lm.short_ratio: has no effect, since sentence_order makes the rows; give objective.sentence_order.sho",
+    ),
     (f"{NO_PRESET} preset=bert-tny", r"unknown preset 'bert-tny'; did you mean 'bert-tiny'\? Known: bert-base, "),
     (f"{NO_PRESET} preset=gpt2-tiny objective=masked_lm", r"'gpt2-tiny' is a decoder, but masked_lm trains an encoder"),
     (NO_PRESET, r"give one of preset=NAME, for a new model, and model=DIR, to go on from; got neither"),

@@ -54,7 +54,8 @@ def tiny(path, folder):
 
 
 def test_there_are_recipes():
-    assert {"bert", "gpt1", "gpt2", "cramming", "academic_budget", "mosaicbert", "modernbert"} <= set(RECIPES)
+    encoders = {"bert", "cramming", "academic_budget", "mosaicbert", "modernbert"}
+    assert encoders | {"gpt1", "gpt2", "babylm_gpt2", "gpt_bert_10m", "gpt_bert_100m"} == set(RECIPES)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -83,3 +84,20 @@ def test_the_two_halves_of_bert_are_one_line_of_the_learning_rate():
         rate = step.lr * step.schedule.factor((update - begin) / size, 1 / size)
         published = 1e-4 * ((update + 1) / 10_000 if update < 10_000 else 1 - update / 1_000_000)
         assert rate == pytest.approx(published, rel=0.015, abs=2e-9)
+
+
+def test_cramming_grows_batch_and_rate_over_the_published_shares_of_the_tokens():
+    (step,) = loaded(RECIPES["cramming"]).values()
+    steps, full = 100_000, step.rows_per_step
+    total = step.batch_ramp.rows_before(steps, steps, full)
+    is_full = next(n for n in range(steps) if step.batch_ramp.rows_before(n + 1, steps, full)
+                   - step.batch_ramp.rows_before(n, steps, full) == full)  # fmt: skip
+    at_peak = next(n for n in range(steps) if step.schedule.factor(n / steps, 1 / steps) == 1)
+    for reached, share in ((is_full, 0.6), (at_peak, 0.75)):
+        assert step.batch_ramp.rows_before(reached, steps, full) / total == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["modernbert", "mosaicbert"])
+def test_weight_decay_at_the_peak_of_the_rate_is_as_published(name):
+    for step in loaded(RECIPES[name]).values():
+        assert step.lr * step.optimizer.weight_decay == pytest.approx(1e-5, rel=0.01)

@@ -82,7 +82,10 @@ def pretrain_settings(corpus_file, store_cache):
     }
 
     def settings(kind, **others):
-        return {**common, **kinds[kind], **others}
+        made = {**common, **kinds[kind], **others}
+        if (made.get("model") or made.get("tokenizer")) and "vocab_size" not in others:
+            del made["vocab_size"]
+        return made
 
     return settings
 

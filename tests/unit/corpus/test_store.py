@@ -198,6 +198,17 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
         compiled(tmp_path / "cache")
 
 
+def test_a_corpus_that_cannot_be_read_to_its_end_is_not_taken_for_a_full_disk(tmp_path):
+    def torn():
+        yield DOCUMENTS[0]
+        raise OSError(5, "Input/output error", "corpus.txt")
+
+    message = r"^cannot read the corpus: \[Errno 5\] Input/output error: 'corpus\.txt'; make it readable"
+    with pytest.raises(DataError, match=message):
+        compiled(tmp_path, torn())
+    assert not (tmp_path / "key").exists()
+
+
 def test_the_faster_of_two_processes_wins(tmp_path):
     def slow():
         yield DOCUMENTS[0]

@@ -1,6 +1,8 @@
 """What a pretraining would take, as far as that is known before it."""
 
+import random
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -84,25 +86,63 @@ def test_without_a_tokenizer_epochs_are_not_known(facts):
     assert re.fullmatch(r"\S+ a token", found["FLOPs"])
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    """Plain text of 100,000 words and more than the first documents, and its size."""
-    path = tmp_path / "texts.txt"
-    path.write_text("\n\n".join(["the red sun was near\nthe blue ice is under my lamp"] * 8000))
+KINDS = {
+    "masked_lm": "bert",
+    "masked_lm,next_sentence": "bert",
+    "masked_lm,sentence_order": "bert",
+    "causal_lm": "gpt2",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Documents of one to eight sentences, some 50 kB."""
+    draw = random.Random(0)
+    sentences = ["the red sun was near", "the blue ice is under my lamp", "snow", "always hot"]
+    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
+    texts = ["\n".join(draw.choices(sentences, k=draw.randint(1, 8))) for _ in range(600)]
+    path.write_text("\n\n".join(texts))
     return path
 
 
-@pytest.mark.parametrize("looked_at", [1 << 30, 1000])  # all of it is read, or its size says how much more there is
-def test_epochs_and_words_are_known_by_a_sample(corpus, bert_run, facts, monkeypatch, looked_at):
-    monkeypatch.setattr("ptft.corpus.sources._LOOKED_AT_BYTES", looked_at)
-    given = [*TINY[:3], "precision=fp32", f"tokenizer={bert_run}", f"corpus.path={corpus}", "corpus.valid_ratio=0"]
-    tokenizer = planned_tokenizer(settings(*given))
-    document = sum(map(len, tokenizer(["the red sun was near", "the blue ice is under my lamp"],
-                                      add_special_tokens=False)["input_ids"]))  # fmt: skip
-    for budget in ("3epochs", f"{3 * 8000 * 12}words"):
-        tokens = facts(*given, f"budget={budget}")["tokens"]
+@pytest.fixture(scope="module")
+def trained(step, run_of_module, pretrain_settings, corpus, tmp_path_factory):
+    """What a training of one epoch sees, by objective."""
+
+    @cache
+    def seen(objective):
+        settings = {"objective": objective.split(","), "model": run_of_module(KINDS[objective]), "budget": "1epochs"}
+        text = {"path": str(corpus), "valid_ratio": 0}
+        more = {"preset": "", "shape": {}, "corpus": text, "out": str(tmp_path_factory.mktemp("trained") / "run")}
+        return step("pretrain", **pretrain_settings(KINDS[objective], **settings, **more))
+
+    return seen
+
+
+@pytest.fixture(scope="module")
+def run_of_module(bert_run, gpt2_run):
+    return {"bert": str(bert_run), "gpt2": str(gpt2_run)}.get
+
+
+@pytest.mark.parametrize("objective", KINDS)
+@pytest.mark.parametrize(("sampled", "tolerance"), [(1 << 20, 0.01), (20_000, 0.05)])  # all of it, and its beginning
+def test_epochs_and_words_are_those_that_a_training_sees(
+    objective, sampled, tolerance, facts, monkeypatch, run_of_module, trained, corpus
+):
+    monkeypatch.setattr(estimates, "_SAMPLED_BYTES", sampled)
+    result = trained(objective)
+    given = [f"objective={objective}", f"model={run_of_module(KINDS[objective])}", f"corpus.path={corpus}"]
+    rows = ["corpus.valid_ratio=0", "length=32", "rows_per_step=8", "precision=fp32"]
+    for budget in ("1epochs", f"{result['words']:.0f}words"):
+        tokens = facts(*given, *rows, f"budget={budget}")["tokens"]
         number = float(re.match(r"about ([\d,]+): ", tokens)[1].replace(",", ""))
-        assert number == pytest.approx(3 * 8000 * document, rel=0.06), budget
+        assert number == pytest.approx(result["tokens"], rel=tolerance), budget
+
+
+def test_documents_that_give_no_pairs_leave_the_tokens_unknown(facts, monkeypatch, bert_run, corpus_file):
+    monkeypatch.setattr(estimates, "_SAMPLED_BYTES", 10)
+    given = ["objective=masked_lm,next_sentence", f"model={bert_run}", f"corpus.path={corpus_file}", "budget=2epochs"]
+    assert facts(*given, "precision=fp32")["tokens"] == "known when the corpus is compiled: 2epochs"
 
 
 def test_flops_are_those_of_the_documented_formula(facts):

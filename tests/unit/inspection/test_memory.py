@@ -13,6 +13,7 @@ from ptft.config import load
 from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.inspection.memory import count_memory
 from ptft.inspection.trial import random_rows
+from ptft.models import linear_cross_entropy
 from ptft.models.building import new_model
 from ptft.steps import STEPS
 
@@ -71,13 +72,13 @@ BODY = ["objective=masked_lm", "shape.hidden_size=32", "shape.intermediate_size=
 TINY = ["preset=bert-tiny", *BODY]
 
 
-def counted(overrides, num_rows=0):
+def counted(overrides, num_rows=0, device="cpu"):
     step = load(STEPS["pretrain"], None, [*overrides, "precision=fp32", "out=x"]).settings
     config = planned_config(step, planned_tokenizer(step))
     with torch.device("meta"):
         model = new_model(config, step.head, 0)
     batch = random_rows(step, config, 4)
-    return count_memory(step, model, batch, num_rows or step.rows_per_step, "cpu", step.precision)
+    return count_memory(step, model, batch, num_rows or step.rows_per_step, device, step.precision)
 
 
 @pytest.mark.slow
@@ -120,3 +121,31 @@ def test_many_rows_are_counted_by_some(monkeypatch):
     by_some = counted(TINY, 200)
     monkeypatch.setattr("ptft.inspection.memory._SOME_TOKENS", 1 << 20)
     assert by_some == pytest.approx(counted(TINY, 200), rel=0.01)
+
+
+LOGITS = [
+    "preset=gpt2-tiny",
+    "objective=causal_lm",
+    "shape.n_embd=16",
+    "shape.n_layer=1",
+    "vocab_size=20000",
+    "dropout=0",
+]
+
+
+def test_a_gpu_has_more_logits_at_once_than_a_cpu():
+    given = [*LOGITS, "length=64"]
+    on_cpu, on_gpu = (counted(given, 16, device).activations for device in ("cpu", "cuda"))
+    logits = 4 * 16 * 64 * 20000
+    assert on_cpu < logits / 2
+    assert logits < on_gpu < 3 * logits
+
+
+def test_more_rows_than_whose_logits_exist_at_once_take_no_more_for_them(monkeypatch):
+    monkeypatch.setitem(linear_cross_entropy._LOGITS_AT_ONCE, "cuda", 300 * 20000)
+    monkeypatch.setattr("ptft.inspection.memory._SOME_TOKENS", 64)
+    given = [*LOGITS, "length=64"]
+    by_some = counted(given, 40, "cuda")
+    monkeypatch.setattr("ptft.inspection.memory._SOME_TOKENS", 1 << 20)
+    assert by_some == pytest.approx(counted(given, 40, "cuda"), rel=0.1)
+    assert linear_cross_entropy._LOGITS_AT_ONCE["cpu"] == 1 << 21

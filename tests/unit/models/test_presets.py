@@ -11,9 +11,11 @@ from transformers import (
     GPT2Tokenizer,
 )
 
+from ptft.config import load
 from ptft.errors import RecipeError
 from ptft.models.building import check_shape, max_positions, new_config, new_model
 from ptft.models.presets import PRESETS
+from ptft.steps import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +123,9 @@ def test_the_gpt2_paper_prints_fewer_parameters_than_its_numbers_give(name, prin
 
 def test_where_the_numbers_of_gpt3_do_not_fit_together():
     """Table 2.1: 24 heads of 128 are wider than XL, and 13B's width of 5140 is no multiple of 128."""
-    assert 24 * 128 > PRESETS["gpt3-xl"].shape["n_embd"] == 16 * 128
-    assert 5140 % 128 != 0 == PRESETS["gpt3-13b"].shape["n_embd"] % 128
+    for name, printed in (("gpt3-xl", {"n_head": 24}), ("gpt3-13b", {"n_embd": 5140})):
+        with pytest.raises(RecipeError, match="cannot be divided among"):
+            check_shape(PRESETS[name], printed)
     heads = {
         name: preset.shape["n_embd"] / preset.shape["n_head"] for name, preset in PRESETS.items() if "gpt3" in name
     }
@@ -162,6 +165,16 @@ def test_shape_replaces_the_preset(tokenizers):
     shape = {"num_hidden_layers": 1, "max_position_embeddings": 24}
     config = new_config(PRESETS["bert-tiny"], tokenizers["encoder"], positions=16, dropout=0.0, shape=shape)
     assert (config.num_hidden_layers, config.max_position_embeddings, config.hidden_size) == (1, 24, 128)
+
+
+def test_embeddings_can_be_tied_to_the_output(tokenizers):
+    for is_tied in (False, True):
+        overrides = ["preset=llama-tiny", "objective=causal_lm", "out=x"]
+        overrides += ["shape.tie_word_embeddings=true"] * is_tied
+        shape = load(STEPS["pretrain"], None, overrides).settings.shape
+        config = new_config(PRESETS["llama-tiny"], tokenizers["decoder"], positions=16, dropout=0.0, shape=shape)
+        model = new_model(config, "causal_lm", 0)
+        assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == is_tied
 
 
 @pytest.mark.parametrize(

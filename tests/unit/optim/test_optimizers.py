@@ -277,6 +277,30 @@ def test_lamb_is_the_formula_of_its_paper():
         torch.testing.assert_close(after, before - 0.1 * before.norm() / update.norm() * update)
 
 
+def test_lamb_bounds_no_norm_and_adapts_no_bias():
+    pytest.importorskip("pytorch_optimizer", reason="an optimizer that torch lacks")
+    matrix, bias = (nn.Parameter(torch.full(shape, 3.0)) for shape in ((8, 8), (8,)))
+    settings = OPTIMIZERS["lamb"](weight_decay=0.1, beta1=0.9, beta2=0.99, eps=1e-6)
+    groups = parameter_groups([("matrix", matrix), ("bias", bias)], 0.1, settings.weight_decay)
+    (optimizer,) = settings.build(groups, nn.Module())
+    means = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in (matrix, bias)}
+    for sign in (1, -3):
+        expected = {}
+        for p in (matrix, bias):
+            p.grad = sign * torch.linspace(0.5, 2, p.numel()).view(p.shape)
+            first, second = means[p]
+            means[p] = first, second = 0.9 * first + 0.1 * p.grad, 0.99 * second + 0.01 * p.grad**2
+            update = first / (second.sqrt() + 1e-6)
+            if p is matrix:
+                assert p.norm() > 10
+                update = update + 0.1 * p.detach()
+                update = p.detach().norm() / update.norm() * update
+            expected[p] = p.detach() - 0.1 * update
+        optimizer.step()
+        for p in (matrix, bias):
+            torch.testing.assert_close(p.detach(), expected[p])
+
+
 def test_stableadamw_makes_a_step_shorter_where_gradients_jump():
     weights = steps_of("stableadamw", GRADIENTS, weight_decay=0.1, beta1=0.9, beta2=0.99, eps=1e-6)
     first = second = torch.zeros(4, 3)

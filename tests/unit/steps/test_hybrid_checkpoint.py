@@ -88,7 +88,7 @@ def test_eval_refuses_a_decoder_that_knows_no_mask(llama_run, corpus_file):
 
 def test_training_goes_on_from_a_plain_decoder_and_gives_it_a_mask_token(llama_run, step, tmp_path, pretrain_settings):
     settings = pretrain_settings("hybrid", model=str(llama_run), out=str(tmp_path / "run"))
-    for key in ("preset", "shape", "vocab_size"):
+    for key in ("preset", "shape"):
         del settings[key]
     step("pretrain", **settings)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
@@ -102,7 +102,7 @@ def test_a_decoder_of_the_shape_of_one_that_looks_both_ways_is_causal(
     step("finetune", model=str(hybrid_run), data=str(table), budget="2steps", min_steps=0, length=32,
          out=str(tmp_path / "fine"))  # fmt: skip
     settings = pretrain_settings("llama", model=str(tmp_path / "fine"), init="scratch", out=str(tmp_path / "run"))
-    for key in ("preset", "shape", "vocab_size"):
+    for key in ("preset", "shape"):
         del settings[key]
     step("pretrain", **settings)
     assert config_of(tmp_path / "run")["is_causal"] is True

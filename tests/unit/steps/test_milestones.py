@@ -12,6 +12,7 @@ from transformers import AutoModelForPreTraining, AutoTokenizer
 from ptft.errors import CheckpointError
 from ptft.steps.folder import parent
 from ptft.steps.milestones import marks_between, short
+from ptft.training.work import PretrainingModule
 
 M = 1e6
 NAMES = ["words-200", "words-600", "words-700"]
@@ -71,25 +72,48 @@ def weights(folder):
 
 @pytest.fixture(scope="module")
 def settings(pretrain_settings):
-    return pretrain_settings("bert", budget="6steps", checkpoint_every_steps=2, milestones_words=[200, 600, 700.0])
+    """Predicted tokens are seen as they are, so that the text of the rows can be read off the model's inputs."""
+    as_they_are = {"name": "masked_lm", "replace_ratio": 0, "random_ratio": 0}
+    objective = [as_they_are, "next_sentence"]
+    more = {"budget": "6steps", "checkpoint_every_steps": 2, "milestones_words": [200, 600, 700.0]}
+    return pretrain_settings("bert", objective=objective, **more)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, step, settings):
+    """A run, with the rows of its steps in ``rows.json``."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    step("pretrain", **settings, out=str(folder))
+    rows, forward = [], PretrainingModule.forward
+
+    def kept(module, batch):
+        if module.training:
+            rows.append(batch["input_ids"].tolist())
+        return forward(module, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretrainingModule, "forward", kept)
+        step("pretrain", **settings, out=str(folder))
+    (folder / "rows.json").write_text(json.dumps(rows))
     return folder
+
+
+def counted_words(run):
+    """Words seen until the end of each step, in the text of the rows themselves."""
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    texts = json.loads((run / "rows.json").read_text())
+    words = [sum(len(row.split()) for row in tokenizer.decode(rows, skip_special_tokens=True)) for rows in texts]
+    return list(itertools.accumulate(words))
 
 
 def test_milestones_are_stock_models_of_the_first_step_that_reaches_the_mark(whole, bert_run):
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     manifest = json.loads((whole / "manifest.json").read_text())
-    words_per_token = manifest["corpus"]["words"] / manifest["corpus"]["tokens"]
     assert [facts["path"] for facts in manifest["milestones"]] == [f"milestones/{name}" for name in NAMES]
     for facts in manifest["milestones"]:
-        first = next(line for line in lines if line["tokens"] * words_per_token >= facts["words"])
-        assert (facts["step"], facts["tokens_seen"]) == (first["step"], first["tokens"])
-        assert facts["words_seen"] == round(first["tokens"] * words_per_token)
+        seen = enumerate(counted_words(whole), 1)
+        step, words = next((step, words) for step, words in seen if words >= facts["words"])
+        assert (facts["step"], facts["tokens_seen"]) == (step, lines[step - 1]["tokens"])
+        assert facts["words_seen"] == pytest.approx(words, rel=0.02)
         folder = whole / facts["path"]
         model, info = AutoModelForPreTraining.from_pretrained(folder, output_loading_info=True)
         assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -98,6 +122,19 @@ def test_milestones_are_stock_models_of_the_first_step_that_reaches_the_mark(who
     assert not torch.equal(*(w["bert.embeddings.word_embeddings.weight"] for w in (first, last)))
     assert "milestones" not in json.loads((bert_run / "manifest.json").read_text())
     assert not (bert_run / "milestones").exists()
+
+
+def test_words_seen_are_those_of_the_rows_and_not_their_special_tokens(whole):
+    result = json.loads((whole / "result.json").read_text())
+    words = counted_words(whole)[-1]
+    assert result["words"] == pytest.approx(words, rel=0.02)
+    assert result["tokens"] > 1.1 * words  # three of at most 32 are special
+
+
+def test_a_budget_in_words_counts_the_words_of_the_rows(whole, step, settings, tmp_path):
+    words = counted_words(whole)[-1]
+    settings = {**settings, "budget": f"{words}words", "milestones_words": [], "out": str(tmp_path / "run")}
+    assert step("pretrain", **settings)["steps"] == 6
 
 
 def test_a_milestone_can_be_gone_on_from_and_says_where_it_comes_from(whole, step, pretrain_settings, tmp_path):

@@ -264,7 +264,7 @@ def test_runs_of_any_precision_in_one_process(precision, tmp_path, pretrain_sett
         (
             {"model": "{bert}", "preset": "", "shape": {}, "normalize": "nfc"},
             RecipeError,
-            r"there is one; leave them out",
+            r"normalize: is for a tokenizer trained here, but that of .* is taken; leave it out",
         ),
         (
             {"added_tokens": ["the"], "tokenizer": "{bert}"},

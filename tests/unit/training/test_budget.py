@@ -6,7 +6,7 @@ from ptft.training.budget import Budget
 DATA = {
     "steps_per_epoch": 50,
     "tokens_per_step": lambda: 1000.0,
-    "words_per_token": 0.8,
+    "words_per_step": lambda: 800.0,
     "flops_per_step": lambda: 4e9,
 }
 
