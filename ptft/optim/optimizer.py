@@ -92,7 +92,7 @@ class Optimizers:
 
     def weight_norm(self) -> Tensor:
         """Norm of all weights together: infinite or no number if one of them is, or too large to be squared."""
-        return nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters()])
+        return whole(nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters()]))
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
