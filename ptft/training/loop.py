@@ -90,7 +90,7 @@ def train(
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
-        counts, *sizes = _totals(batches, weights, compute)
+        counts, num_tokens, num_slots, batch_hash = _totals(batches, weights, compute)
         gradients = partial(_gradients, module, weights, counts, compute, (seed, step))
         sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)
         grad_norm = optimizers.clip(clip_norm)
@@ -99,7 +99,9 @@ def train(
         else:
             optimizers.skip()
         seconds = time.perf_counter() - clock
-        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, feed.most_rows, seconds, waited)
+        yield StepReport(
+            step + 1, sums, counts, grad_norm, lr, num_tokens, num_slots, batch_hash, feed.most_rows, seconds, waited
+        )
         clock = time.perf_counter()
 
 

@@ -72,6 +72,10 @@ SETTINGS = [
     ),
     (f"{PRETRAIN} budget=0steps", r"budget: must be more than nothing .*, got '0steps'"),
     (f"{PRETRAIN} rows_per_step=0", r"rows_per_step=0: must be at least 1, got 0"),
+    (
+        f"{PRETRAIN} guard.spike=0.5",
+        r"guard.spike: a norm of 0.5 times the mean is no spike; give more than 1, such as 10",
+    ),
     (f"{PRETRAIN} rows_per_step=10 accumulate=3", r"rows_per_step: 10 rows cannot be shared .* give a multiple of 3"),
     (
         f"{PRETRAIN} precision=fp16",
