@@ -111,7 +111,7 @@ def filled(plain: nn.Module, module: nn.Module) -> nn.Module:
     return target.train(module.training)
 
 
-def once(module: nn.Module) -> dict[str, Tensor]:
+def unshared(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, spread or not; tied weights once, under their first name."""
     seen: set[object] = set()
     tensors = {}
@@ -124,8 +124,8 @@ def once(module: nn.Module) -> dict[str, Tensor]:
 
 
 def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """What :func:`once` gives, whole and on the CPU; every process must take part."""
-    return {name: whole(tensor).cpu().contiguous() for name, tensor in once(module).items()}
+    """What :func:`unshared` gives, whole and on the CPU; every process must take part."""
+    return {name: whole(tensor).cpu().contiguous() for name, tensor in unshared(module).items()}
 
 
 def load_state(module: nn.Module, tensors: dict[str, Tensor]) -> None:

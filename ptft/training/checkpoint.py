@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
-from ptft.sharding import load_state, once, whole_state
+from ptft.sharding import load_state, unshared, whole_state
 from ptft.training.aside import discard, is_unwritable, written_aside
 
 _STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
@@ -132,7 +132,7 @@ def load_newest(
         _say_damaged(damaged, f"{path.name} is taken instead", display)
         _check_identity(folder, state.get("identity", {}), identity or {})
         weights = load_file(path / _WEIGHTS)
-        _check_weights(path, weights, once(module))
+        _check_weights(path, weights, unshared(module))
         load_state(module, weights)
         optimizers.load(load_file(path / _OPTIMIZER), state.pop("optimizer"))
         return state
