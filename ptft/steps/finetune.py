@@ -59,7 +59,8 @@ from ptft.tokenization import (
 )
 from ptft.training.aside import write_aside
 from ptft.training.budget import Budget
-from ptft.training.session import Totals, fit
+from ptft.training.session import fit
+from ptft.training.totals import Totals
 
 
 class FinetuneSettings(TrainingStep):

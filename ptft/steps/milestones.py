@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ptft.display import Display
 from ptft.training.aside import remove_leftovers, write_aside
 from ptft.training.loop import StepReport
-from ptft.training.session import Totals
+from ptft.training.totals import Totals
 
 Mark = float | Literal["babylm"]
 _FACTS = "milestone.json"

@@ -38,7 +38,8 @@ from ptft.training.aside import write_aside
 from ptft.training.best import Best
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
-from ptft.training.session import Totals, fit
+from ptft.training.session import fit
+from ptft.training.totals import Totals
 from ptft.training.work import PretrainingModule
 
 

@@ -1,29 +1,28 @@
 """One training from its first or last saved step to its end: the loop with its log, its checkpoints and its signals."""
 
 import math
-import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from ptft.compute import Compute
 from ptft.display import Display
-from ptft.errors import CheckpointError, RecipeError
+from ptft.errors import RecipeError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
-from ptft.training.aside import remove_leftovers
 from ptft.training.best import Best
-from ptft.training.checkpoint import complete_checkpoints, load_newest, save_checkpoint
 from ptft.training.determinism import cost_of_determinism
 from ptft.training.guard import Guard, GuardSettings
-from ptft.training.interruption import Interrupted, Request, listening
+from ptft.training.interruption import listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
 from ptft.training.position import CountedPositions, Positions, Stopwatch, TimedPositions
+from ptft.training.saving import Checkpoints
+from ptft.training.totals import Totals
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
@@ -45,7 +44,7 @@ class Marks(Protocol):
     def lie_between(self, before: int, tokens: int) -> bool:
         """Whether a step that leads from ``before`` tokens seen to ``tokens`` reaches one."""
 
-    def reached(self, report: StepReport, totals: "Totals") -> None:
+    def reached(self, report: StepReport, totals: Totals) -> None:
         """Save what such a step reached, which led to these totals; called in the main process."""
 
 
@@ -80,39 +79,6 @@ class Plan:
     guard: GuardSettings = _GUARD
 
 
-@dataclass
-class Totals:
-    """What a training used up, over all processes.
-
-    Attributes:
-        step: Updates made.
-        num_tokens, num_slots: Real tokens seen, and with padding.
-        num_text_tokens: Real tokens seen that are the corpus's own.
-        seconds: Time of training: evaluations, checkpoints and interruptions are left out.
-        most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
-        guard: State of the guard over the steps.
-        loss: Total loss of the last logged step.
-    """
-
-    step: int = 0
-    num_tokens: int = 0
-    num_slots: int = 0
-    num_text_tokens: int = 0
-    seconds: float = 0.0
-    most_rows: int = 0
-    guard: dict[str, float] = field(default_factory=dict)
-    loss: float = math.nan
-
-    def add(self, report: StepReport, seconds: float) -> None:
-        """Count one more step, at whose end so many seconds are spent."""
-        self.step = report.step
-        self.num_tokens += report.num_tokens
-        self.num_slots += report.num_slots
-        self.num_text_tokens += report.num_text_tokens
-        self.most_rows = report.most_rows
-        self.seconds = seconds
-
-
 def fit(
     module: nn.Module,
     weights: Mapping[str, float],
@@ -141,8 +107,7 @@ def fit(
         schedule, compute, plan: Factor of the learning rate; processes, device, precision; numbers.
         display, what: Shows progress, under this name.
         folder: The run folder for log and checkpoints; None keeps nothing.
-        identity: What the run is made from, by its name for people; with another one it is not gone on with.
-        best: Its lowest loss is kept in the checkpoints.
+        identity, best: As for :class:`ptft.training.saving.Checkpoints`.
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
         measure: Gives figures for the log at some steps, and leaves the module in training.
         marks: What is saved besides checkpoints.
@@ -153,7 +118,7 @@ def fit(
         TrainingError: A step is no number, or does not fit into memory.
         DataError: What batches are read from changed; as with all errors, nothing later than that is saved.
     """
-    checkpoints = _Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
+    checkpoints = Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
     totals = checkpoints.load()
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
@@ -189,13 +154,10 @@ def fit(
             is_asked = compute.any(request.asked)  # all processes stop after the same step
             with watch.paused():
                 _mark(marks, report, totals, guard, compute)
-                is_due = _is_due(report.step, plan.checkpoint_every_steps) and not is_last
-                if is_asked or is_due:
-                    guard.verify(report.step)
                 if is_asked:
-                    checkpoints.save_and_stop(totals, positions.words(report.step), request)
-                if is_due:
-                    checkpoints.save_or_say(totals)
+                    checkpoints.save_and_stop(totals, positions.words(report.step), request, guard)
+                if _is_due(report.step, plan.checkpoint_every_steps) and not is_last:
+                    checkpoints.save_or_say(totals, guard)
             if is_last:
                 break
     optimizers.exchange_average()
@@ -212,77 +174,6 @@ def _positions(plan: Plan, watch: Stopwatch, compute: Compute, folder: Path | No
     if not plan.seconds:
         return CountedPositions(plan.steps)
     return TimedPositions(plan.seconds, watch, compute, None if folder is None else folder / "positions.jsonl")
-
-
-@dataclass
-class _Checkpoints:
-    """The checkpoints of one training: found at its start, written at some steps.
-
-    Attributes:
-        folder: The run folder; None keeps nothing.
-        module, optimizers: What is kept.
-        keep: How many stay.
-        compute, display, identity, best: As for :func:`fit`.
-    """
-
-    folder: Path | None
-    module: nn.Module
-    optimizers: Optimizers
-    keep: int
-    compute: Compute
-    display: Display
-    identity: Mapping[str, Any] | None
-    best: Best | None
-    _has_failed: bool = field(default=False, init=False)
-
-    def load(self) -> Totals:
-        """Take over the newest one that is whole, after removing what a killed process left."""
-        if self.folder is None:
-            return Totals()
-        if self.compute.is_main:
-            for folder in (self.folder, self.folder / "checkpoints"):
-                remove_leftovers(folder)
-        self.compute.wait()
-        state = load_newest(
-            self.folder / "checkpoints", self.module, self.optimizers, identity=self.identity, display=self.display
-        )
-        if state is None:
-            return Totals()
-        if self.best is not None:
-            self.best.load(state.get("best", {}))
-        self.display.say(f"continuing after step {state['step']}")
-        return Totals(**{name: state[name] for name in _KEPT})
-
-    def save(self, totals: Totals) -> str:
-        """Write one; gives the rest of a sentence about why that was not possible, or nothing."""
-        failure = ""
-        if self.folder is not None and (self.compute.is_main or self.compute.is_sharded):
-            state: dict[str, Any] = {name: getattr(totals, name) for name in _KEPT}
-            state |= {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
-            try:
-                folder, writes = self.folder / "checkpoints", self.compute.is_main
-                save_checkpoint(folder, self.module, self.optimizers, state, self.keep, writes=writes)
-            except CheckpointError as error:
-                steps = [int(path.name[5:]) for path in complete_checkpoints(self.folder / "checkpoints")]
-                failure = f"; {error}, the last one is of step {steps[-1]}" if steps else f"; {error}: there is none"
-        self.compute.wait()
-        return failure
-
-    def save_and_stop(self, totals: Totals, words: str, request: Request) -> NoReturn:
-        """Write one and end the training.
-
-        Raises:
-            Interrupted: Always; where another process was asked, with its usual signal.
-        """
-        sentence = f"stopped after {words}{self.save(totals)}"
-        raise Interrupted(sentence, request.signal_number or signal.SIGTERM)
-
-    def save_or_say(self, totals: Totals) -> None:
-        """Write one, or say that it was not possible if the one before was."""
-        failure = self.save(totals)
-        if failure and not self._has_failed:
-            self.display.say(f"training goes on{failure}")
-        self._has_failed = bool(failure)
 
 
 def _mark(marks: Marks | None, report: StepReport, totals: Totals, guard: Guard, compute: Compute) -> None:
