@@ -272,12 +272,10 @@ def train_one(
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
-    num_rows = len(data.train)
+    rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    source = LabelledBatches(
-        encoded.train, label_ids(data.train, data.labels), settings.rows_for(num_rows), seed, numbers
-    )
-    plan = settings.plan(settings.steps(num_rows), seed)
+    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
+    plan = settings.plan(settings.steps(len(data.train)), seed)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,

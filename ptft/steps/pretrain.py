@@ -88,15 +88,10 @@ class Pretrain(PretrainSettings):
         def measure(step: int) -> dict[str, float]:
             if data.valid is None:
                 return {}
-            token = data.train.frequent_token
             return evaluate(
-                compute.whole(module),
-                self.objective,
-                data.valid.batches,
-                compute,
-                steps=data.valid.steps,
-                frequent_token=token,
-            )
+                compute.whole(module), self.objective, data.valid.batches, compute,
+                steps=data.valid.steps, frequent_token=data.train.frequent_token,
+            )  # fmt: skip
 
         if self.trackers:
             compute.start_trackers("ptft", plain(self))

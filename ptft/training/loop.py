@@ -90,7 +90,7 @@ def train(
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
-        counts, num_tokens, num_slots, batch_hash = _totals(batches, weights, compute)
+        counts, tokens, slots, text, batch_hash = _totals(batches, weights, compute)
         gradients = partial(_gradients, module, weights, counts, compute, (seed, step))
         sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)
         grad_norm = optimizers.clip(clip_norm)
@@ -99,9 +99,8 @@ def train(
         else:
             optimizers.skip()
         seconds = time.perf_counter() - clock
-        yield StepReport(
-            step + 1, sums, counts, grad_norm, lr, num_tokens, num_slots, batch_hash, feed.most_rows, seconds, waited
-        )
+        sizes = tokens, slots, text
+        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, batch_hash, feed.most_rows, seconds, waited)
         clock = time.perf_counter()
 
 

@@ -106,8 +106,7 @@ def fit(
         optimizers: Of the module's parameters; the average that they may keep is measured and is there at the end.
         schedule, compute, plan: Factor of the learning rate; processes, device, precision; numbers.
         display, what: Shows progress, under this name.
-        folder: The run folder for log and checkpoints; None keeps nothing.
-        identity, best: As for :class:`ptft.training.saving.Checkpoints`.
+        folder, identity, best: Of log and checkpoints (see :class:`ptft.training.saving.Checkpoints`).
         flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
         measure: Gives figures for the log at some steps, and leaves the module in training.
         marks: What is saved besides checkpoints.
@@ -115,18 +114,16 @@ def fit(
     Raises:
         Interrupted: A signal asked to stop; the state is saved, or the sentence says why not.
         CheckpointError: The newest checkpoint is of another run or model, or the log cannot be written.
-        TrainingError: A step is no number, or does not fit into memory.
-        DataError: What batches are read from changed; as with all errors, nothing later than that is saved.
+        TrainingError, DataError: A step is no number or does not fit into memory; what batches are read from changed.
     """
     checkpoints = Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
     totals = checkpoints.load()
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
-    wrapped = compute.wrap(module)
+    wrapped = compute.wrap(module.train())
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
-    module.train()
     _say_cost(wrapped, feed, compute, display)
     meter = _Meter(weights, compute, flops_per_slot, peak_flops)
     reports = train(
