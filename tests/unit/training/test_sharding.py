@@ -212,7 +212,8 @@ def test_fsdp_on_a_cpu_is_refused_before_anything_is_written(asked, tmp_path, pr
     [
         ({"optimizer": {"name": "muon"}}, "optimizer: muon cannot update weights that FSDP spreads"),
         ({"optimizer": {"name": "adafactor"}}, "optimizer: adafactor cannot update weights that FSDP spreads"),
-        ({"milestones_words": [300]}, "milestones_words: are not written under FSDP"),
+        ({"milestones_words": [300]}, "milestones_words, keep_best: are not written under FSDP"),
+        ({"keep_best": True}, "milestones_words, keep_best: are not written under FSDP"),
         ({"batch_ramp": {"start_ratio": 0.5}}, "batch_ramp: .* FSDP"),
         ({"precision": "fp16"}, "precision='fp16' is not supported under FSDP"),
     ],
