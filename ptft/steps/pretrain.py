@@ -204,7 +204,12 @@ class Pretrain(PretrainSettings):
         try:
             return PretrainingData(train, held_out(corpus, part, tokenizer, how, rows, self.evaluation_rows))
         except DataError as error:
-            if self.valid or self.keep_best:
+            if self.valid:
                 raise
+            if self.keep_best:
+                raise DataError(
+                    f"keep_best: needs held-out text, but the {self.corpus.valid_ratio:.2%} held out cannot be measured: "
+                    f"{error}; or give a larger corpus.valid_ratio, or valid=FILE"
+                ) from None
             place.display.say(f"nothing is evaluated on held-out text: {error}")
         return PretrainingData(train)
