@@ -208,8 +208,8 @@ class Pretrain(PretrainSettings):
                 raise
             if self.keep_best:
                 raise DataError(
-                    f"keep_best: needs held-out text, but the {self.corpus.valid_ratio:.2%} held out cannot be measured: "
-                    f"{error}; or give a larger corpus.valid_ratio, or valid=FILE"
+                    f"keep_best: needs held-out text, but the {self.corpus.valid_ratio:.2%} held out cannot be "
+                    f"measured: {error}; or give a larger corpus.valid_ratio, or valid=FILE"
                 ) from None
             place.display.say(f"nothing is evaluated on held-out text: {error}")
         return PretrainingData(train)
