@@ -88,6 +88,8 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except KeyboardInterrupt as stop:  # asked while it was ending: a launcher asks when another process has ended
+        code = exit_code(stop)
     except Exception:
         if not has_peers():
             raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -307,3 +308,17 @@ def test_a_reader_that_goes_away_is_no_bug():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_a_signal_while_it_is_ending_shows_no_traceback(monkeypatch, capsys):
+    """A launcher sends one when another process has ended, and this one may be saying why it ends itself."""
+
+    def stopped_again(arguments):
+        raise Interrupted("stopped", signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "command", stopped_again)
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 143
+    assert "Traceback" not in capsys.readouterr().err
