@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ptft.corpus.watch import sha256
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
@@ -55,7 +56,7 @@ def save_checkpoint(
             save_file(weights, partial / _WEIGHTS)
             save_file(tensors, partial / _OPTIMIZER)
             sizes = {name: (partial / name).stat().st_size for name in _TENSORS}
-            sums = {name: _sha256(partial / name) for name in _TENSORS}
+            sums = {name: sha256(partial / name) for name in _TENSORS}
             content = {**state, "optimizer": scalars, "bytes": sizes, "checksums": sums, "digest": ""}
             text = json.dumps(content, indent=1)
             digest = hashlib.sha256(text.encode()).hexdigest()
@@ -90,7 +91,7 @@ def examine(path: Path) -> tuple[dict[str, Any], str]:
             size, expected = (path / name).stat().st_size, state["bytes"][name]
             if size != expected:
                 return {}, f"{name} has {size:,} of {expected:,} bytes"
-            if _sha256(path / name) != state["checksums"][name]:
+            if sha256(path / name) != state["checksums"][name]:
                 return {}, f"the checksum of {name} is wrong"
     except FileNotFoundError:
         return {}, f"{name} is missing"
@@ -177,8 +178,3 @@ def _check_weights(path: Path, found: Mapping[str, Tensor], expected: Mapping[st
             f"{path} is of another model than this run's ({wrong[0]}{more}); go on with the version of ptft and the "
             "model that it began with, or start over in a new folder with resume=false"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,15 +26,6 @@ from ptft.training.totals import Totals
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
-_KEPT = (
-    "step",
-    "num_tokens",
-    "num_slots",
-    "num_text_tokens",
-    "seconds",
-    "most_rows",
-    "guard",
-)  # of the totals, in a checkpoint
 _GUARD = GuardSettings()
 
 
