@@ -73,7 +73,7 @@ class Pretrain(PretrainSettings):
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
         flops = training_flops(model, 1, self.length, train.predictions_per_slot())
-        size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
+        size = cache(lambda: train.size_per_step(self.rows_per_step))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,

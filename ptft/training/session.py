@@ -35,6 +35,9 @@ class Marks(Protocol):
     def lie_between(self, before: int, tokens: int) -> bool:
         """Whether a step that leads from ``before`` tokens seen to ``tokens`` reaches one."""
 
+    def forget_after(self, step: int) -> None:
+        """Remove what later steps saved, before the training goes on from this one; called in the main process."""
+
     def reached(self, report: StepReport, totals: Totals) -> None:
         """Save what such a step reached, which led to these totals; called in the main process."""
 
@@ -108,7 +111,7 @@ def fit(
         TrainingError, DataError: A step is no number or does not fit into memory; what batches are read from changed.
     """
     checkpoints = Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
-    totals = checkpoints.load()
+    totals = _loaded(checkpoints, marks, compute)
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
@@ -149,6 +152,13 @@ def fit(
             if is_last:
                 break
     optimizers.exchange_average()
+    return totals
+
+
+def _loaded(checkpoints: Checkpoints, marks: Marks | None, compute: Compute) -> Totals:
+    totals = checkpoints.load()
+    if marks is not None and compute.is_main:
+        marks.forget_after(totals.step)
     return totals
 
 

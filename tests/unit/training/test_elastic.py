@@ -98,9 +98,22 @@ case "$1" in
     requeue) [ "$2" = 4711 ] && touch requeued && echo again >> requeues ;;
 esac
 """
+# As Slurm's, it kills the step when it gets TERM itself.
 SRUN = """#!/bin/bash
 while [ "${1#--}" != "$1" ]; do shift; done
-exec "$@"
+setsid "$@" &
+step=$!
+echo $step > step.pid
+trap 'kill -KILL -- -$step' TERM
+wait $step
+code=$?
+while kill -0 $step 2> /dev/null; do wait $step; code=$?; done
+exit $code
+"""
+# Signals all processes of the job's step; not the script.
+SCANCEL = """#!/bin/bash
+step=$(cat step.pid)
+[ "$*" = "--signal=TERM $SLURM_JOB_ID" ] && kill -TERM $step $(cat /proc/$step/task/$step/children)
 """
 
 
@@ -108,7 +121,7 @@ exec "$@"
 def slurm(folder):
     """The environment in which Slurm's commands are stand-ins."""
     (folder / "bin").mkdir()
-    for name, content in {"sbatch": SBATCH, "scontrol": SCONTROL, "srun": SRUN}.items():
+    for name, content in {"sbatch": SBATCH, "scontrol": SCONTROL, "srun": SRUN, "scancel": SCANCEL}.items():
         path = folder / "bin" / name
         path.write_text(content)
         path.chmod(0o755)
