@@ -17,7 +17,7 @@ _MADE_OF = "text.sha256"
 def own_tokenizer(
     place: Place, corpus: CorpusSettings, settings: TokenizerSettings, *, model_max_length: int, seed: int
 ) -> PreTrainedTokenizerBase:
-    """Train it, or open what the run has kept, if that is of the same text; a run with checkpoints compares that itself.
+    """Train it, or open what the run has kept, if it is of the same text; a run with checkpoints compares that itself.
 
     Raises:
         DataError: The corpus cannot be read or holds too little.

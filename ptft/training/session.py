@@ -196,7 +196,10 @@ def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, sto
 
 def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
     if compute.is_deterministic and compute.device.type != "cpu":
-        display.say(cost_of_determinism(module, feed.first(), compute))
+        try:
+            display.say(cost_of_determinism(module, feed.first(), compute))
+        except torch.OutOfMemoryError:  # the training itself takes smaller micro-batches then
+            module.zero_grad(set_to_none=True)
 
 
 def _is_due(step: int, every: int) -> bool:
