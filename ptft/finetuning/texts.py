@@ -33,10 +33,12 @@ class EncodedTexts:
     pad: int
     length: int
 
-    def batch(self, index: Int[ndarray, " texts"], labels: Int[ndarray, " texts"] | None = None) -> Batch:
-        """The texts at ``index``, padded on the right to the longest of them."""
+    def batch(
+        self, index: Int[ndarray, " texts"], labels: Int[ndarray, " texts"] | None = None, *, is_static: bool = False
+    ) -> Batch:
+        """The texts at ``index``, padded on the right to the longest of them, or of all (``is_static``)."""
         lengths = np.array([len(self.ids[i]) for i in index])
-        width = pad_to_multiple(lengths, self.length)
+        width = self.length if is_static else pad_to_multiple(lengths, self.length)
         ids = self._padded(self.ids, index, width, self.pad)
         arrays = {"input_ids": ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
         if self.segments is not None:
@@ -84,6 +86,7 @@ class LabelledBatches(BatchSource):
         rows_per_step: Texts of the global batch.
         seed: Of the order.
         numbers: Of each text, the row of its table, counted from 1; None where there is no table.
+        is_static: Pad all texts to the longest input, so that all batches have one shape.
     """
 
     unit = "rows of the table, counted from 1"
@@ -95,7 +98,10 @@ class LabelledBatches(BatchSource):
         rows_per_step: int,
         seed: int,
         numbers: Sequence[int] | None = None,
+        *,
+        is_static: bool = False,
     ) -> None:
+        self._is_static = is_static
         self._texts = texts
         self._labels = labels
         self._seed = seed
@@ -105,7 +111,7 @@ class LabelledBatches(BatchSource):
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the step's batch."""
-        return self._texts.batch(self._index(step, start, stop), self._labels)
+        return self._texts.batch(self._index(step, start, stop), self._labels, is_static=self._is_static)
 
     def documents(self, step: int) -> list[int]:
         """The table's rows in the step's batch, counted from 1."""

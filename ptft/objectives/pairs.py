@@ -300,7 +300,7 @@ class PairSampler(Sampler):
         vocabulary = self._vocabulary
         a_length, b_length = pairs[:, 1] - pairs[:, 0], pairs[:, 3] - pairs[:, 2]
         lengths = a_length + b_length + 2 + (b_length > 0)
-        width = pad_to_multiple(lengths, self._length)
+        width = self._length if self.is_static else pad_to_multiple(lengths, self._length)
         column = np.arange(width)
         a_stop = 1 + a_length[:, None]
         b_stop = a_stop + 1 + b_length[:, None]
@@ -324,6 +324,7 @@ class PairSampler(Sampler):
             pair_labels=None if self._single_texts else pairs[:, 4],
             starts=starts,
             num_added=int(lengths.sum() - a_length.sum() - b_length.sum()),
+            has_mask=self.is_static,
         )
 
     def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:

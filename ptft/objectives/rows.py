@@ -66,6 +66,7 @@ class Rows:
         starts: Whether each token begins a word, or None where that is not known.
         progress: Share of the training that lies before this step, from 0 to 1; None in evaluation.
         num_added: Special tokens that the sampler put around the texts of all rows; the others are the corpus's.
+        has_mask: Give the model a mask of real tokens even where there is no padding.
         targets: Arrays that objectives add: model inputs and labels by name.
         counts: Number of targets by objective.
     """
@@ -79,6 +80,7 @@ class Rows:
     starts: Bool[ndarray, "rows seq"] | None = None
     progress: float | None = 0.0
     num_added: int = 0
+    has_mask: bool = False
     targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -90,7 +92,7 @@ class Rows:
     def batch(self) -> "Batch":
         """The same as tensors: model inputs, targets and counts."""
         arrays: dict[str, NDArray[np.int64]] = {"input_ids": self.ids, **self.targets}
-        if (self.lengths < self.ids.shape[1]).any():
+        if self.has_mask or (self.lengths < self.ids.shape[1]).any():
             arrays["attention_mask"] = self.present().astype(np.int64)
         if self.segments is not None:
             arrays["token_type_ids"] = self.segments
@@ -123,6 +125,11 @@ class Batch:
     num_slots: int
     num_text_tokens: int = 0
     hash: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of it."""
+        return len(self.tensors["input_ids"])
 
 
 class Size(NamedTuple):
@@ -164,6 +171,8 @@ class Sampler(ABC):
     store: TokenStore
     rows_per_block: int
     blocks_per_epoch: int
+    is_static: bool = False
+    """Whether all rows are padded to the longest, so that equally many make a batch of the same shape."""
 
     @abstractmethod
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:

@@ -19,7 +19,7 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.attention import BOTH_WAYS, choose_attention
+from ptft.models.attention import BOTH_WAYS
 from ptft.models.building import (
     check_length,
     check_shape,
@@ -268,14 +268,16 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
-    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
+    settings.prepare(classifier.model, compute, settings.length)
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
-    plan = settings.plan(settings.steps(len(data.train)), seed)
+    compiled = settings.compiles(compute.device.type)
+    labels = label_ids(data.train, data.labels)
+    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, is_static=compiled)
+    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,

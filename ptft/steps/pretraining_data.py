@@ -29,6 +29,7 @@ class RowSettings:
         rows_per_step: Rows of a global batch.
         seed: Of every draw.
         versions, ramp: As for :class:`ptft.training.work.PretrainingBatches`; of the training part alone.
+        is_static: Whether all rows have the longest one's shape; of the training part alone.
     """
 
     objectives: Sequence[Objective]
@@ -37,6 +38,7 @@ class RowSettings:
     seed: int
     versions: int
     ramp: BatchRamp
+    is_static: bool = False
 
     @property
     def decides(self) -> Objective:
@@ -111,6 +113,7 @@ def training_data(
     vocabulary = Vocabulary.of(tokenizer)
     store, fingerprint = compiled(corpus, "train", tokenizer, how)
     sampler = rows.decides.sampler(store, vocabulary, rows.length, rows.rows_per_step, rows.seed)
+    sampler.is_static = rows.is_static
     batches = PretrainingBatches(
         sampler, rows.objectives, vocabulary, rows.rows_per_step, versions=rows.versions, ramp=rows.ramp
     )

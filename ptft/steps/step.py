@@ -70,5 +70,6 @@ class Step(Settings, ABC):
         """Do it."""
 
 
-RUNTIME_KEYS = frozenset({"out", "resume", "threads", "trackers", "cache", "workers", "guard", "accumulate"})
+_SETUP_KEYS = {"out", "resume", "threads", "trackers", "cache", "workers", "guard"}
+RUNTIME_KEYS = frozenset({*_SETUP_KEYS, "accumulate", "compile", "gradient_checkpointing"})
 """Settings that may differ between a run and its continuation."""
