@@ -1,6 +1,7 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -21,6 +22,7 @@ from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.ramp import BatchRamp
 
 Fact = tuple[str, str]
@@ -54,7 +56,7 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     config = planned_config(step, tokenizer)
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
-    compute = Compute(step.precision)
+    compute = Compute(step.precision, kept=kept_precision(Path(step.out)) if step.out else "")
     rows = step.rows_at_once(compute.num_processes)
     sampled = min(rows, _SAMPLED_ROWS)
     batches = random_batches(step, config, sampled)
@@ -227,6 +229,7 @@ def _time(
     per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + updates
     slots = step.rows_per_step * step.length
     text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
+    text += ", without the compiler" if step.compiles(compute.device.type) else ""
     return f"about {_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text
 
 

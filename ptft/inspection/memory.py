@@ -33,6 +33,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.linear_cross_entropy import logits_at_once_as_on, rows_at_once
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import parameter_groups
@@ -74,6 +75,8 @@ def count_memory(
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
         choose_attention(shorter, device_type, precision, step.length)
+        if step.gradient_checkpointing:
+            checkpoint_layers(shorter)
         with logits_at_once_as_on(device_type):
             return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
 

@@ -15,6 +15,7 @@ from ptft.compute import Compute, limit_threads
 from ptft.corpus.store import StoreInfo, TokenStore
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.checkpointing import checkpoint_layers
 from ptft.objectives.rows import Batch, Vocabulary
 from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
@@ -79,6 +80,8 @@ def measure(step: Pretrain, config: PretrainedConfig, compute: Compute, batch: B
     """
     model = new_model(config, step.head, step.seed)
     choose_attention(model, compute.device.type, compute.precision, step.length)
+    if step.gradient_checkpointing:
+        checkpoint_layers(model)
     module = PretrainingModule(model, step.objective).to(compute.device).train()
     optimizers = step.optimizers(module, compute, step.lr)
     tensors = {name: tensor.to(compute.device) for name, tensor in batch.tensors.items()}

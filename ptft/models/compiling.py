@@ -4,6 +4,7 @@ Compiled is what stands between the ids and the last hidden state. The vocabular
 from batch to batch, and the loss stay as they are. Names of weights stay, and so does what is saved.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -26,10 +27,14 @@ def compile_body(
         deterministic: Choose no kernel by how long it takes, so that the same run gives the same bits.
         backend: torch's compiler, for tests.
     """
-    import torch._inductor.config as inductor  # slow, and of no use where nothing is compiled
+    import torch._dynamo.config as dynamo  # slow, and of no use where nothing is compiled
+    import torch._inductor.config as inductor
 
     inductor.deterministic = deterministic
-    model.base_model.compile(dynamic=False, backend=backend)
+    dynamo.recompile_limit = dynamo.accumulated_recompile_limit  # shapes of all trainings of this process
+    for name in ("warning", "warning_once", "info"):  # a stock model that says something cannot be compiled else
+        dynamo.ignore_logging_functions.add(getattr(logging.Logger, name, logging.Logger.info))
+    model.base_model.compile(fullgraph=True, dynamic=False, backend=backend)
     _compiled.add(model.base_model)
 
 

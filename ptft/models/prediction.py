@@ -46,23 +46,22 @@ class Forward:
 
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> None:
         self.model = model
-        self._inputs: dict[str, Tensor | bool] = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
+        self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
         if getattr(model.config, "type_vocab_size", 0) < 2:
             self._inputs.pop("token_type_ids", None)  # the model cannot tell A from B
         if "bidirectional" in batch:
             self._inputs["attention_mask"] = _attention_by_row(batch["bidirectional"], batch["input_ids"])
-        if is_decoder(model) and getattr(model.config, "use_cache", False):
-            self._inputs["use_cache"] = False  # keys and values are kept for generation only
         self._head = _VOCABULARY_HEADS.get(model.config.model_type)
         self._dense: Tensor | None = None
         body = model.base_model
+        without_cache = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
         if self._head is None:
             output = model(**self._inputs, output_hidden_states=True)
             self._dense = output["logits" if "logits" in output else "prediction_logits"]
             self.hidden: Float[Tensor, "batch seq width"] = output.hidden_states[-1]
             self.pooled: Float[Tensor, "batch width"] | None = None
             return
-        output = body(**self._inputs)
+        output = body(**self._inputs, **without_cache)  # keys and values are kept for generation only
         self.hidden = output.last_hidden_state
         self.pooled = getattr(output, "pooler_output", None)
 

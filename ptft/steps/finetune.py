@@ -274,10 +274,9 @@ def train_one(
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    compiled = settings.compiles(compute.device.type)
+    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=settings.compiles(compute.device.type))
     labels = label_ids(data.train, data.labels)
-    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, is_static=compiled)
-    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
+    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, is_static=plan.compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
@@ -315,7 +314,7 @@ class Finetune(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

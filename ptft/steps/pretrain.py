@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
-from ptft.compute import Compute, limit_threads
+from ptft.compute import limit_threads
 from ptft.config import plain
 from ptft.corpus.sources import describe, title
 from ptft.display import Display
@@ -57,7 +57,7 @@ class Pretrain(PretrainSettings):
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
         compiled = self.compiles(compute.device.type)
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
@@ -197,7 +197,8 @@ class Pretrain(PretrainSettings):
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
         versions = self.duplicates if self.static else 0
-        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp, is_static)
+        ramp = self.batch_ramp
+        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, ramp, is_static)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

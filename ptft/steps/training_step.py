@@ -1,6 +1,7 @@
 """The settings that pretraining and fine-tuning share, and what they make of them."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -24,6 +25,7 @@ from ptft.sharding import sharding_asked
 from ptft.steps.step import Step
 from ptft.tokenization import tokenizer_hash
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.guard import GuardSettings
 from ptft.training.session import Plan
 
@@ -131,6 +133,10 @@ class TrainingStep(Step):
         if self.compile == "auto":
             return self.compiles_usually and device_type == "cuda" and not sharding_asked()
         return self.compile
+
+    def compute(self, folder: Path) -> Compute:
+        """Processes, device and precision of a run; one that goes on keeps its precision."""
+        return Compute(self.precision, self.trackers, folder, self.deterministic, kept=kept_precision(folder))
 
     def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
         """Let a model be trained on rows of at most so many tokens as the settings say, in place.

@@ -1,6 +1,5 @@
 """Compiling before a training begins: what it costs is no training time, and what cannot be compiled is a sentence."""
 
-import torch
 from torch import nn
 
 from ptft.compute import Compute

@@ -128,8 +128,7 @@ def fit(
     wrapped = compute.wrap(module.train())
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
-    with watch.paused():
-        _prepare(wrapped, feed, compute, plan, display)
+    _prepare(wrapped, feed, compute, plan, display, watch)
     meter = _Meter(weights, compute, flops_per_slot, peak_flops, counts_graphs=plan.compiled)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
@@ -198,11 +197,12 @@ def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, sto
     return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
 
 
-def _prepare(module: nn.Module, feed: Feed, compute: Compute, plan: Plan, display: Display) -> None:
-    if compute.is_deterministic and compute.device.type != "cpu":
-        display.say(cost_of_determinism(module, feed.first(), compute))
-    if plan.compiled:
-        compile_now(module, feed.largest(), compute)
+def _prepare(module: nn.Module, feed: Feed, compute: Compute, plan: Plan, display: Display, watch: Stopwatch) -> None:
+    with watch.paused():
+        if compute.is_deterministic and compute.device.type != "cpu":
+            display.say(cost_of_determinism(module, feed.first(), compute))
+        if plan.compiled:
+            compile_now(module, feed.largest(), compute)
 
 
 def _is_due(step: int, every: int) -> bool:
