@@ -33,7 +33,8 @@ def compile_now(module: nn.Module, batch: Batch, compute: Compute) -> None:
             return
         with eagerly():
             forward_and_back(module, batch, compute)  # what is wrong without the compiler too is said as it is
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+        cause = getattr(error, "inner_exception", error)
+        reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__).strip()
         raise DeviceError(
             f"compile: torch cannot compile this model here ({reason[:_LONGEST_REASON]}); give compile=false, or "
             f"{'install a C++ compiler such as g++' if compute.device.type == 'cpu' else 'a C compiler and triton'}"
