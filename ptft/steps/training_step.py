@@ -61,7 +61,10 @@ class TrainingStep(Step):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999: it is what is evaluated and saved; 0 for none."""
     compile: bool | Literal["auto"] = "auto"
-    """Let torch compile the model's body: auto does for pretraining on a GPU (see :meth:`TrainingStep.compiles`)."""
+    """Let torch compile the model's body, before the first step: auto does for pretraining on a GPU.
+
+    Rows are then padded to ``length``, so that all batches have one shape; ``recompilations`` in the log stays 0.
+    """
     gradient_checkpointing: bool = False
     """Keep each layer's input only, and compute it once more on the way back: less memory, a third more time."""
     deterministic: Deterministic = "auto"
