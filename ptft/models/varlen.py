@@ -32,9 +32,7 @@ def why_not_varlen(config: PretrainedConfig, device_type: str, precision: str) -
             return f"it has no dropout, and this model's {name} is {rate:g}"
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if size % _HEAD_MULTIPLE or size > _LARGEST_HEAD:
-        return (
-            f"it needs heads of a multiple of {_HEAD_MULTIPLE} up to {_LARGEST_HEAD}, and this model's are {size} wide"
-        )
+        return f"its heads have a multiple of {_HEAD_MULTIPLE} numbers up to {_LARGEST_HEAD}, and this model's {size}"
     return ""
 
 

@@ -226,7 +226,7 @@ _PAIR = Enclosed()
 
 
 class PairSampler(Sampler):
-    """Rows ``[CLS] A [SEP] B [SEP]``, or those of another frame, made anew in each epoch; with packing several to a row.
+    """Rows ``[CLS] A [SEP] B [SEP]``, or of another frame, made anew in each epoch; with packing, several to a row.
 
     An epoch walks through all documents in an order drawn for it; a block is an equal share of that walk in tokens,
     cut at a sentence end, and can be planned alone. Of more than 131,072 documents, those that so many divide with one

@@ -95,13 +95,14 @@ class PretrainSettings(TrainingStep):
     length: int = Field(128, ge=8)
     """Tokens of a row, special tokens included."""
     packed_length: int = Field(0, ge=0)
-    """0 for one text a row; else the width of packed rows, at least ``length``: several texts of up to ``length`` tokens
-    share a row, positions restart in each, and none sees another."""
+    """Width of packed rows, at least ``length``: texts share a row, none sees another; 0 for one text a row.
+
+    Texts have up to ``length`` tokens, and positions restart in each.
+    """
     cross_document_attention: bool = False
     """With ``packed_length``: let texts of a packed row see each other; positions still restart."""
     packed_attention: PackedAttention = "auto"
-    """How packed texts are kept apart: by a mask, by varlen (a kernel for CUDA in bf16 or fp16, without attention
-    dropout), or by what there is."""
+    """How packed texts are kept apart: by a mask, or by varlen, a kernel of CUDA (bf16, fp16; no attention dropout)."""
     joiner: Literal["space", "newline"] = "space"
     """What stands between the sentences of a document for causal LM."""
     static: bool = False
