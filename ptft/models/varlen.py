@@ -1,6 +1,6 @@
 """Attention of packed rows without a mask: torch's kernel for parts of any length, offered to stock models by name."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,14 +70,15 @@ def _attend(
     kind = query.dtype
     if kind == torch.float32 and torch.is_autocast_enabled(query.device.type):  # rotary positions are in fp32
         kind = torch.get_autocast_dtype(query.device.type)
-    flat = [states.transpose(1, 2).flatten(0, 1).to(kind) for states in (query, key, value)]
+    queries, keys, values = (states.transpose(1, 2).flatten(0, 1).to(kind) for states in (query, key, value))
     causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
     reach = -1 if sliding_window is None else sliding_window - 1
+    ends, longest = cu_seq_lens_q, max_length_q
     attended = varlen_attn(
-        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling,
-        window_size=(reach, 0 if causal else reach), enable_gqa=key.shape[1] != heads,
+        queries, keys, values, ends, ends, longest, longest,
+        scale=scaling, window_size=(reach, 0 if causal else reach), enable_gqa=key.shape[1] != heads,
     )  # fmt: skip
-    return attended.view(rows, width, heads, size), None
+    return cast("Tensor", attended).view(rows, width, heads, size), None
 
 
 AttentionInterface.register(VARLEN, _attend)
