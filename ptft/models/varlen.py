@@ -13,6 +13,7 @@ VARLEN = "ptft_varlen"
 """The name under which transformers finds it."""
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout")
 _HEAD_MULTIPLE, _LARGEST_HEAD = 8, 256
+_FIRST_WITH_KERNEL = (8, 0)
 
 
 def why_not_varlen(config: PretrainedConfig, device_type: str, precision: str) -> str:
@@ -27,6 +28,8 @@ def why_not_varlen(config: PretrainedConfig, device_type: str, precision: str) -
         return f"it needs a CUDA device, and this is {device_type}"
     if precision == "fp32":
         return "it needs precision=bf16 or fp16, and this is fp32"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < _FIRST_WITH_KERNEL:
+        return "it needs a GPU of the Ampere generation or newer"
     for name in _ATTENTION_DROPOUTS:
         if rate := getattr(config, name, 0.0):
             return f"it has no dropout, and this model's {name} is {rate:g}"
