@@ -347,7 +347,8 @@ class PairSampler(Sampler):
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows of a block, special tokens and token types in place."""
         pairs, keys, layout = self._examples(epoch, block, start, stop)
-        rows = self._frame.rows(pairs, self.store, self._vocabulary, self._length, keys, (self._seed, epoch))
+        width = pad_to_multiple(self._frame.lengths(pairs), self._length)
+        rows = self._frame.rows(pairs, self.store, self._vocabulary, width, keys, (self._seed, epoch))
         rows.layout = layout
         return rows
 
