@@ -40,6 +40,7 @@ from ptft.models.classifier import (
     new_classifier,
     save_classifier,
 )
+from ptft.models.packed_texts import reads_packed
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
@@ -241,15 +242,7 @@ class Encoded:
     def with_train(self, data: TaskData) -> "Encoded":
         """The same with some of the training rows."""
         place = {id(row): index for index, row in enumerate(self.data.train)}
-        ids = [place[id(row)] for row in data.train]
-        segments = self.train.segments
-        train = EncodedTexts(
-            [self.train.ids[i] for i in ids],
-            segments and [segments[i] for i in ids],
-            0,
-            self.train.pad,
-            self.train.length,
-        )
+        train = self.train.some([place[id(row)] for row in data.train])
         return Encoded(data, train, self.valid, self.tests)
 
 
@@ -274,7 +267,8 @@ def train_one(
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
+    packed = reads_packed(classifier.model.config, settings.length)
+    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers, packed=packed)
     plan = settings.plan(settings.steps(len(data.train)), seed)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(
