@@ -1,5 +1,7 @@
 """What stock models need to read rows that several texts share, none seeing another."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -23,7 +25,7 @@ def reads_packed(config: PretrainedConfig, length: int) -> bool:
 
 def packed_inputs(
     config: PretrainedConfig, texts: Int[Tensor, "rows seq"], positions: Int[Tensor, "rows seq"], *, causal: bool
-) -> dict[str, Tensor | dict[str, Tensor]]:
+) -> dict[str, Any]:
     """The mask and the positions that a model takes for packed rows.
 
     Args:
@@ -34,7 +36,7 @@ def packed_inputs(
     """
     device = texts.device.type
     kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    mask: Tensor | dict[str, Tensor] = block_mask(texts, kind, causal=causal)
+    mask: Any = block_mask(texts, kind, causal=causal)
     if config.model_type == "modernbert":
         near = block_mask(texts, kind, causal=causal, window=config.sliding_window)
         mask = {"full_attention": mask, "sliding_attention": near}

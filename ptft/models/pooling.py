@@ -36,8 +36,6 @@ def pool(
         return lowest.scatter_reduce(0, number.unsqueeze(1).expand_as(flat), flat, "amax")[:-1]
     slots = torch.arange(len(number), device=number.device)
     place = slots.new_full((rows,), len(number)).scatter_reduce(0, number, slots, "amin")
-    if pooling == "last" and real is None:
-        place[:-1] += lengths - 1
-    elif pooling == "last":
-        place = place.scatter_reduce(0, number, torch.where(real.flatten(), slots, 0), "amax")
+    if pooling == "last":
+        place = place.scatter_reduce(0, number, slots if real is None else slots * real.flatten(), "amax")
     return flat[place[:-1]]

@@ -33,7 +33,6 @@ from ptft.models.building import (
 )
 from ptft.models.classifier import (
     Classifier,
-    Pooling,
     attends_both_ways,
     default_pooling,
     is_decoder_config,
@@ -41,6 +40,7 @@ from ptft.models.classifier import (
     save_classifier,
 )
 from ptft.models.packed_texts import reads_packed
+from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
 from ptft.steps.step import Place, Result
