@@ -91,6 +91,11 @@ def num_processes() -> int:
     return int(_processes().num_processes)
 
 
+def device_type() -> str:
+    """What a process would train on: cpu, cuda, ..."""
+    return str(_processes().device.type)
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes and talks."""
     return bool(_processes().is_main_process)

@@ -93,13 +93,15 @@ def set_dropout(config: PretrainedConfig, dropout: float) -> None:
             setattr(config, name, dropout)
 
 
-def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> PretrainedConfig:
+def check_shape(
+    preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal", dropout: float = 0.0
+) -> PretrainedConfig:
     """Try a shape without making weights; gives its configuration for some tokenizer.
 
     Raises:
         RecipeError: As :func:`new_config`, or the architecture has no position embeddings to initialise.
     """
-    config = _shaped(preset, preset.positions, 0.0, shape, vocab_size=1 << 16)
+    config = _shaped(preset, preset.positions, dropout, shape, vocab_size=1 << 16)
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(config)

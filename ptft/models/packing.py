@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +69,17 @@ class Layout:
         longest = _longest(lengths)
         return self.placed(np.broadcast_to(np.arange(longest), (len(lengths), longest)), lengths)
 
+    def ends(self, lengths: Int[ndarray, " examples"]) -> Int[ndarray, " parts+1"]:
+        """Where the parts of all rows end in the flattened (rows, width), in order, after a 0.
+
+        Padding is a part too. The last end is repeated up to a multiple of 64, so that batches differ less in shape.
+        """
+        parts = self.parts(lengths)
+        last = np.ones(parts.shape, bool)
+        last[:, :-1] = parts[:, 1:] != parts[:, :-1]
+        ends = np.concatenate(([0], 1 + np.flatnonzero(last)))
+        return np.pad(ends, (0, -len(ends) % 64), mode="edge")
+
 
 def _longest(lengths: Int[ndarray, " examples"]) -> int:
     return int(lengths.max(initial=0))
@@ -130,9 +140,8 @@ def block_mask(
         hidden = hidden | (away < 0)
     if window is not None:
         hidden = hidden | (away.abs() > window)
-    mask: Any = torch.zeros(hidden.shape, dtype=kind, device=parts.device)
-    mask.masked_fill_(hidden, torch.finfo(kind).min)
-    return mask.unsqueeze(1)
+    mask: Tensor = torch.zeros(hidden.shape, dtype=kind, device=parts.device)
+    return mask.masked_fill_(hidden, torch.finfo(kind).min).unsqueeze(1)
 
 
 __all__ = ["Layout", "best_fit", "block_mask"]

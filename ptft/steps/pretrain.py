@@ -23,6 +23,7 @@ from ptft.models.building import (
     save_model,
 )
 from ptft.models.flops import peak_flops, training_flops
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
@@ -66,13 +67,15 @@ class Pretrain(PretrainSettings):
             objective.annotate(model.config)
         with compute.main_first():
             data = self._data(tokenizer, place)
-        choose_attention(model, compute.device.type, compute.precision, self.length)
+        if self.packed_length:
+            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
+        choose_attention(model, compute.device.type, compute.precision, self.row_length)
         module = PretrainingModule(model, self.objective)
         compute.place(module)
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        flops = training_flops(model, 1, self.length, train.predictions_per_slot())
+        flops = training_flops(model, 1, self.attended_length, train.predictions_per_slot())
         size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
@@ -194,7 +197,8 @@ class Pretrain(PretrainSettings):
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
         versions = self.duplicates if self.static else 0
-        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        limits = (self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        rows = RowSettings(self.objective, *limits, self.packing)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

@@ -9,6 +9,7 @@ import pytest
 
 from ptft import rng
 from ptft.objectives import pairs as pairs_module
+from ptft.objectives.frames import Enclosed
 from ptft.objectives.pairs import PairSampler, Sentences, document_chunks, document_pairs, sentence_pairs
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bert_reference_instances.json.gz"
@@ -53,7 +54,14 @@ def small(store_of):
 def sampler(vocabulary):
     def make(rule, store, length=64, rows_per_step=32, seed=0, short_ratio=0.1):
         return PairSampler(
-            rule, store, vocabulary, length, rows_per_step, seed, short_ratio, single_texts=rule is document_chunks
+            rule,
+            store,
+            vocabulary,
+            length,
+            rows_per_step,
+            seed,
+            short_ratio,
+            frame=Enclosed(single_texts=rule is document_chunks),
         )
 
     return make
