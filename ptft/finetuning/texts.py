@@ -42,32 +42,32 @@ class EncodedTexts:
         Args:
             index: Which texts.
             labels: Of all texts, the number of each one's label; None leaves labels out.
-            packed: Let short texts share a row, none seeing another: ``position_ids`` begin anew with each text and
-                stand in for the ``attention_mask``. The batch has the same texts and the same hash.
+            packed: Let short texts share a row, none seeing another. The batch has the same texts and the same hash.
 
         Returns:
-            Besides the model's inputs ``texts``, the number of each slot's text from 0 on (at padding the number of
-            texts), and their ``lengths``.
+            Besides the model's inputs ``parts``, the number of each slot's text from 0 on (at padding the number of
+            texts), and the texts' ``lengths``. Packed rows have ``position_ids`` and ``part_ends`` in place of an
+            ``attention_mask`` (see :func:`ptft.models.packed_attention.packed_inputs`).
         """
         lengths = np.array([len(self.ids[i]) for i in index])
         width = pad_to_multiple(lengths, self.length)
         numbers = np.arange(len(index))
         layout = best_fit(lengths, width) if packed else Layout(numbers, np.zeros_like(numbers), len(index), width)
         ids = self._padded(self.ids, index, width, self.pad)
-        texts = layout.placed(np.broadcast_to(numbers[:, None], ids.shape), lengths, len(index))
-        arrays = {"input_ids": layout.placed(ids, lengths, self.pad), "texts": texts, "lengths": lengths}
+        parts = layout.placed(np.broadcast_to(numbers[:, None], ids.shape), lengths, len(index))
+        arrays = {"input_ids": layout.placed(ids, lengths, self.pad), "parts": parts, "lengths": lengths}
         if self.segments is not None:
             arrays["token_type_ids"] = layout.placed(self._padded(self.segments, index, width, 0), lengths)
         if packed:
-            arrays["position_ids"] = layout.positions(lengths)
+            arrays |= {"position_ids": layout.positions(lengths), "part_ends": layout.ends(lengths)}
         else:
-            arrays["attention_mask"] = (texts < len(index)).astype(np.int64)
+            arrays["attention_mask"] = (parts < len(index)).astype(np.int64)
         targets = {} if labels is None else {"labels": labels[index]}
         return Batch(
             {name: torch.from_numpy(array) for name, array in (arrays | targets).items()},
             {"classify": len(index)} if targets else {},
             num_tokens=int(lengths.sum()),
-            num_slots=texts.size,
+            num_slots=parts.size,
             hash=hash_rows(ids, lengths, targets),
         )
 

@@ -20,7 +20,7 @@ from ptft.models.building import (
     save_model,
     set_dropout,
 )
-from ptft.models.packed_texts import packed_inputs
+from ptft.models.packed_attention import packed_inputs
 from ptft.models.pooling import Pooling, pool
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -87,11 +87,10 @@ class Classifier(nn.Module):
         config = self.model.config
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
         if "position_ids" in batch:
-            causal = is_decoder_config(config) and getattr(config, "is_causal", True)
-            inputs |= packed_inputs(config, batch["texts"], batch["position_ids"], causal=causal)
+            inputs |= packed_inputs(self.model, batch)
         if self.head is not None:
             hidden = self.model(**inputs).last_hidden_state
-            own: Tensor = self.head(self.dropout(pool(hidden, batch["texts"], batch["lengths"], self.pooling)))
+            own: Tensor = self.head(self.dropout(pool(hidden, batch["parts"], batch["lengths"], self.pooling)))
             return own
         stock_head = _STOCK_HEADS.get(config.model_type)
         if stock_head is None:
@@ -100,7 +99,7 @@ class Classifier(nn.Module):
         hidden = self.model.base_model(**inputs).last_hidden_state
         finds_last = is_decoder_config(config) and config.pad_token_id is not None  # by its id, as the stock class does
         not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
-        return stock_head(self.model, pool(hidden, batch["texts"], batch["lengths"], self.pooling, not_padding))
+        return stock_head(self.model, pool(hidden, batch["parts"], batch["lengths"], self.pooling, not_padding))
 
 
 def _bert_head(model: Any, pooled: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Pooling = Literal["cls", "mean", "max", "last"]
 
 def pool(
     hidden: Float[Tensor, "rows seq width"],
-    texts: Int[Tensor, "rows seq"],
+    parts: Int[Tensor, "rows seq"],
     lengths: Int[Tensor, " texts"],
     pooling: Pooling,
     real: Bool[Tensor, "rows seq"] | None = None,
@@ -22,12 +22,12 @@ def pool(
 
     Args:
         hidden: Of each slot; a text's slots lie one behind the other in one row.
-        texts: The number of each slot's text, from 0; at padding the number of texts.
+        parts: The number of each slot's text, from 0; at padding the number of texts.
         lengths: Tokens of each text.
         pooling: Which vector.
         real: Slots that may be a text's last one; a text without any has its first for the last. None: all.
     """
-    number, flat = texts.flatten(), hidden.flatten(0, 1)
+    number, flat = parts.flatten(), hidden.flatten(0, 1)
     rows = len(lengths) + 1  # the last one takes in the padding
     if pooling == "mean":
         return flat.new_zeros(rows, flat.shape[1]).index_add(0, number, flat)[:-1] / lengths.unsqueeze(1)

@@ -39,7 +39,7 @@ from ptft.models.classifier import (
     new_classifier,
     save_classifier,
 )
-from ptft.models.packed_texts import reads_packed
+from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
@@ -262,12 +262,13 @@ def train_one(
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
     choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
+    if packed := is_packable(classifier.model.config):
+        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision)
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    packed = reads_packed(classifier.model.config, settings.length)
     source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers, packed=packed)
     plan = settings.plan(settings.steps(len(data.train)), seed)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)

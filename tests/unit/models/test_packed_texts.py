@@ -9,7 +9,7 @@ from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts
 from ptft.models.attention import BOTH_WAYS
 from ptft.models.classifier import new_classifier, open_classifier, stock_poolings
-from ptft.models.packed_texts import reads_packed
+from ptft.models.packed_attention import is_packable
 from ptft.models.pooling import pool
 from ptft.models.presets import PRESETS
 
@@ -23,7 +23,7 @@ SHAPES = {
     "openai-gpt": {"n_layer": 2, "n_embd": 16, "n_head": 2},
     "gpt2": {"n_layer": 2, "n_embd": 16, "n_head": 2},
     "llama": {**WIDE, "num_key_value_heads": 1},
-    "mistral": {**WIDE, "num_key_value_heads": 1, "sliding_window": LENGTH},
+    "mistral": {**WIDE, "num_key_value_heads": 1, "sliding_window": 9},
     "qwen2": {**WIDE, "num_key_value_heads": 1},
     "qwen3": {**WIDE, "num_key_value_heads": 1, "head_dim": 8},
 }
@@ -113,7 +113,7 @@ def test_packed_batches_have_the_same_texts_and_hash_and_less_padding():
     assert packed.num_slots == packed.tensors["input_ids"].numel() < apart.num_slots
     assert "attention_mask" not in packed.tensors and "position_ids" not in apart.tensors
     for number, length in enumerate(apart.tensors["lengths"].tolist()):
-        here, there = (batch.tensors["texts"] == number for batch in (apart, packed))
+        here, there = (batch.tensors["parts"] == number for batch in (apart, packed))
         assert here.sum() == there.sum() == length
         for name in ("input_ids", "token_type_ids"):
             assert apart.tensors[name][here].tolist() == packed.tensors[name][there].tolist()
@@ -153,13 +153,7 @@ def test_any_stock_classifier_is_called_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("preset", sorted({preset.model_type: preset for preset in PRESETS.values()}.items()))
 def test_every_architecture_with_a_preset_but_gpt1_reads_packed_rows(preset):
-    assert reads_packed(AutoConfig.for_model(preset[0]), 128) == (preset[0] != "openai-gpt")
-
-
-def test_texts_beyond_a_decoders_window_keep_their_rows():
-    config = make_config("mistral")
-    assert reads_packed(config, LENGTH)
-    assert not reads_packed(config, LENGTH + 1)
+    assert is_packable(AutoConfig.for_model(preset[0])) == (preset[0] != "openai-gpt")
 
 
 def pooled_by_text(hidden, texts, pooling):
@@ -173,8 +167,8 @@ def pooled_by_text(hidden, texts, pooling):
 def test_pooling(pooling, packed):
     tensors = batches(make_texts())[packed].tensors
     torch.manual_seed(0)
-    hidden = torch.randn(*tensors["texts"].shape, 8)
-    hidden[tensors["texts"] == 13] = 1e4
-    pooled = pool(hidden, tensors["texts"], tensors["lengths"], pooling)
-    torch.testing.assert_close(pooled, torch.stack(list(pooled_by_text(hidden, tensors["texts"], pooling))))
-    assert torch.equal(pooled, pool(hidden, tensors["texts"], tensors["lengths"], pooling))
+    hidden = torch.randn(*tensors["parts"].shape, 8)
+    hidden[tensors["parts"] == 13] = 1e4
+    pooled = pool(hidden, tensors["parts"], tensors["lengths"], pooling)
+    torch.testing.assert_close(pooled, torch.stack(list(pooled_by_text(hidden, tensors["parts"], pooling))))
+    assert torch.equal(pooled, pool(hidden, tensors["parts"], tensors["lengths"], pooling))
