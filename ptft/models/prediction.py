@@ -67,7 +67,7 @@ class Forward:
         self.hidden = output.last_hidden_state
         self.pooled = getattr(output, "pooler_output", None)
         if self.pooled is not None and "first_positions" in batch:  # stock pooling takes the first token of a row
-            self.pooled = body.pooler(self.hidden.flatten(0, 1)[batch["first_positions"], None])
+            self.pooled = body.get_submodule("pooler")(self.hidden.flatten(0, 1)[batch["first_positions"], None])
 
     def token_logits(self, positions: Int[Tensor, " targets"]) -> Float[Tensor, "targets vocabulary"]:
         """Logits over the vocabulary at ``positions``, indices into the flattened (batch, seq)."""

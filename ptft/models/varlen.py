@@ -1,6 +1,6 @@
 """Attention of packed rows without a mask: torch's kernel for parts of any length, offered to stock models by name."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ VARLEN = "ptft_varlen"
 """The name under which transformers finds it."""
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout")
 _HEAD_MULTIPLE, _LARGEST_HEAD = 8, 256
+_FIRST_WITH_KERNEL = (8, 0)
 
 
 def why_not_varlen(config: PretrainedConfig, device_type: str, precision: str) -> str:
@@ -27,6 +28,8 @@ def why_not_varlen(config: PretrainedConfig, device_type: str, precision: str) -
         return f"it needs a CUDA device, and this is {device_type}"
     if precision == "fp32":
         return "it needs precision=bf16 or fp16, and this is fp32"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < _FIRST_WITH_KERNEL:
+        return "it needs a GPU of the Ampere generation or newer"
     for name in _ATTENTION_DROPOUTS:
         if rate := getattr(config, name, 0.0):
             return f"it has no dropout, and this model's {name} is {rate:g}"
@@ -70,14 +73,15 @@ def _attend(
     kind = query.dtype
     if kind == torch.float32 and torch.is_autocast_enabled(query.device.type):  # rotary positions are in fp32
         kind = torch.get_autocast_dtype(query.device.type)
-    flat = [states.transpose(1, 2).flatten(0, 1).to(kind) for states in (query, key, value)]
+    queries, keys, values = (states.transpose(1, 2).flatten(0, 1).to(kind) for states in (query, key, value))
     causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
     reach = -1 if sliding_window is None else sliding_window - 1
+    ends, longest = cu_seq_lens_q, max_length_q
     attended = varlen_attn(
-        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling,
-        window_size=(reach, 0 if causal else reach), enable_gqa=key.shape[1] != heads,
+        queries, keys, values, ends, ends, longest, longest,
+        scale=scaling, window_size=(reach, 0 if causal else reach), enable_gqa=key.shape[1] != heads,
     )  # fmt: skip
-    return attended.view(rows, width, heads, size), None
+    return cast("Tensor", attended).view(rows, width, heads, size), None
 
 
 AttentionInterface.register(VARLEN, _attend)

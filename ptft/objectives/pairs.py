@@ -199,7 +199,8 @@ def exact_chunks(
     """
     start = bounds[0]
     while start < bounds[-1]:
-        stop = min(start + draw_target(max_tokens, short_ratio, generator), bounds[-1])
+        target = draw_target(max_tokens, short_ratio, generator) if short_ratio else max_tokens
+        stop = min(start + target, bounds[-1])
         yield Pair(start, stop, stop, stop, 0)
         start = stop
 

@@ -53,16 +53,8 @@ def small(store_of):
 @pytest.fixture
 def sampler(vocabulary):
     def make(rule, store, length=64, rows_per_step=32, seed=0, short_ratio=0.1):
-        return PairSampler(
-            rule,
-            store,
-            vocabulary,
-            length,
-            rows_per_step,
-            seed,
-            short_ratio,
-            frame=Enclosed(single_texts=rule is document_chunks),
-        )
+        frame = Enclosed(single_texts=rule is document_chunks)
+        return PairSampler(rule, store, vocabulary, length, rows_per_step, seed, short_ratio, frame=frame)
 
     return make
 

@@ -11,6 +11,7 @@ from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.classifier import new_classifier
 from ptft.objectives import OBJECTIVES
+from ptft.objectives.packed_plan import Packing
 from ptft.objectives.rows import Vocabulary
 from ptft.optim.optimizer import Optimizers, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
@@ -25,7 +26,9 @@ KINDS = {
     "masked_lm, few targets": [FEW],
     "masked_lm and next_sentence": [{"name": "masked_lm"}, {"name": "next_sentence"}],
     "masked_lm, few targets, and sentence_order": [FEW, {"name": "sentence_order", "weight": 0.5}],
+    "masked_lm and next_sentence, packed": [{"name": "masked_lm"}, {"name": "next_sentence"}],
     "causal_lm": [{"name": "causal_lm"}],
+    "causal_lm, packed": [{"name": "causal_lm"}],
     "causal_lm, z-loss": [{"name": "causal_lm", "z_loss": 1e-3}],
     "hybrid": [{"name": "hybrid"}],
     "hybrid, few targets": [{**FEW, "name": "hybrid", "masked_rows": 0.9}],
@@ -66,12 +69,13 @@ def ragged_store(tmp_path_factory):
     return make
 
 
-def make_pretraining(store, objectives, dropout):
+def make_pretraining(store, objectives, dropout, packing=None):
     objectives = [OBJECTIVES[given["name"]](**{k: v for k, v in given.items() if k != "name"}) for given in objectives]
     is_decoder = objectives[0].kind == "decoder"
     vocabulary = make_vocabulary(is_decoder=is_decoder)
     decides = next((objective for objective in objectives if objective.makes_pairs), objectives[0])
-    source = PretrainingBatches(decides.sampler(store, vocabulary, LENGTH, ROWS, 0), objectives, vocabulary, ROWS)
+    sampler = decides.sampler(store, vocabulary, LENGTH, ROWS, 0, packing)
+    source = PretrainingBatches(sampler, objectives, vocabulary, ROWS)
     torch.manual_seed(0)
     if is_decoder:
         config = LlamaConfig(vocab_size=WORDS, max_position_embeddings=32, attention_dropout=dropout, **SIZES)
@@ -103,7 +107,8 @@ def work_of(ragged_store):
             return make_classification(*POOLINGS[kind], dropout)
         if store is None:
             shared[:] = shared or [ragged_store()[0]]
-        return make_pretraining(store or shared[0], KINDS[kind], dropout)
+        packing = Packing(2 * LENGTH) if kind.endswith("packed") else None
+        return make_pretraining(store or shared[0], KINDS[kind], dropout, packing)
 
     return make
 
