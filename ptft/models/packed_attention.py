@@ -18,13 +18,18 @@ _DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 _ISOLATED = ("bert", "camembert", "distilbert", "modernbert", "roberta", "xlm-roberta", *_DECODERS)
 
 
+def is_packable(config: PretrainedConfig) -> bool:
+    """Whether it is known how to keep the texts of a row apart in an architecture."""
+    return config.model_type in _ISOLATED
+
+
 def check_packable(config: PretrainedConfig) -> None:
     """Refuse an architecture of which it is not known how to keep the texts of a row apart.
 
     Raises:
         RecipeError: It is one.
     """
-    if config.model_type not in _ISOLATED:
+    if not is_packable(config):
         raise RecipeError(
             f"packed_length: it is not known how to keep texts of a packed row apart in {config.model_type}, only in "
             f"{', '.join(_ISOLATED)}; leave it out, or give another model or preset"
@@ -107,6 +112,7 @@ __all__ = [
     "check_packable",
     "check_varlen",
     "choose_packed_attention",
+    "is_packable",
     "packed_inputs",
     "score_type",
 ]

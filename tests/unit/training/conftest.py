@@ -33,7 +33,8 @@ KINDS = {
     "hybrid": [{"name": "hybrid"}],
     "hybrid, few targets": [{**FEW, "name": "hybrid", "masked_rows": 0.9}],
 }
-POOLINGS = {f"classification, {pooling}": pooling for pooling in ("cls", "mean", "max", "last")}
+POOLINGS = {f"classification, {pooling}": (pooling, True) for pooling in ("cls", "mean", "max", "last")}
+POOLINGS["classification, mean, unpacked"] = ("mean", False)
 
 
 def pytest_generate_tests(metafunc):
@@ -87,13 +88,13 @@ def bert_config(dropout):
     return BertConfig(vocab_size=WORDS, max_position_embeddings=32, **SIZES, **drops)
 
 
-def make_classification(pooling, dropout):
+def make_classification(pooling, packed, dropout):
     draw = np.random.default_rng(0)
     ids = [[2, *draw.integers(5, WORDS, size=draw.integers(1, 20)).tolist(), 3] for _ in range(137)]
     texts = EncodedTexts(ids, None, 0, pad=0, length=LENGTH)
     labels = draw.choice(3, p=[0.7, 0.2, 0.1], size=137)
     classifier, _ = new_classifier(bert_config(dropout), ["a", "b", "c"], pooling, 0, both_ways=True, dropout=dropout)
-    return ClassificationModule(classifier), LabelledBatches(texts, labels, ROWS, seed=0)
+    return ClassificationModule(classifier), LabelledBatches(texts, labels, ROWS, seed=0, packed=packed)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +104,7 @@ def work_of(ragged_store):
 
     def make(kind, *, dropout=0.0, store=None):
         if kind in POOLINGS:
-            return make_classification(POOLINGS[kind], dropout)
+            return make_classification(*POOLINGS[kind], dropout)
         if store is None:
             shared[:] = shared or [ragged_store()[0]]
         packing = Packing(2 * LENGTH) if kind.endswith("packed") else None
