@@ -13,7 +13,7 @@ from torch import Tensor
 from ptft.report.folder import flat, read_object
 from ptft.training.logbook import read_log
 
-_TIMES = frozenset({"seconds", "tokens_per_second", "data_wait_ratio", "mfu"})
+_TIMES = frozenset({"seconds", "tokens_per_second", "data_wait_ratio", "mfu", "recompilations"})
 _CIRCUMSTANCES = ("versions", "commit", "processes", "device", "threads", "precision")
 _MOST_SHOWN = 5
 

@@ -1,6 +1,7 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -21,6 +22,7 @@ from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.ramp import BatchRamp
 
 Fact = tuple[str, str]
@@ -54,12 +56,12 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     config = planned_config(step, tokenizer)
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
-    compute = Compute(step.precision)
+    compute = Compute(step.precision, kept=kept_precision(Path(step.out)) if step.out else "")
     rows = step.rows_at_once(compute.num_processes)
     sampled = min(rows, _SAMPLED_ROWS)
     batches = random_batches(step, config, sampled)
     batch = batches.batch(0, 0, sampled)
-    flops = training_flops(model, 1, step.length, batches.predictions_per_slot())
+    flops = training_flops(model, 1, step.attended_length, batches.predictions_per_slot())
     length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [
@@ -116,12 +118,12 @@ def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untraine
 
 
 def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained, flops: float) -> Length:
-    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.length)
-    most = "" if step.head == "causal_lm" else "at most "
+    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.row_length)
+    most = "" if step.head == "causal_lm" and not step.packed_length else "at most "
     if budget.unit == "steps":
         steps = max(1, round(budget.amount))
         rows = f"{'up to ' if step.batch_ramp.fill < 1 else ''}{step.rows_per_step}"
-        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.length}")
+        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.row_length}")
     if budget.unit == "seconds":
         return Length(0, f"as many as {step.budget} of training give; see time")
     if budget.unit == "flops":
@@ -166,9 +168,9 @@ def _sample(step: Pretrain, tokenizer: PreTrainedTokenizerBase) -> _Sample | Non
     how = How(step.head == "causal_lm", step.joiner, step.seed, step.cache)
     store = compiled_in_memory(texts, tokenizer, how)
     together = step.rows_per_step if is_all else 1
-    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp())
+    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp(), step.packing)
     try:
-        sampler = rows.decides.sampler(store, Vocabulary.of(tokenizer), step.length, together, step.seed)
+        sampler = rows.sampler(store, Vocabulary.of(tokenizer), together, step.seed)
     except DataError:
         return None
     size = sampler.size_per_row(together)
@@ -212,7 +214,7 @@ def _time(
     length: Length,
 ) -> str:  # fmt: skip
     """The time of the whole training at the rate of some steps on this device, or why they are not made."""
-    row_flops = flops * step.length
+    row_flops = flops * step.row_length
     rate = peak_flops(compute.device, compute.dtype)
     if row_flops > rate * _TRIAL_SECONDS:
         return f"not estimated: a row takes {row_flops:.2g} FLOPs, {row_flops / rate:.0f} s at this device's best rate"
@@ -225,8 +227,9 @@ def _time(
     seconds = measure(step, config, compute, random_rows(step, config, tried))
     updates = seconds.update_seconds / step.batch_ramp.fill  # of a growing batch there are more
     per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + updates
-    slots = step.rows_per_step * step.length
+    slots = step.rows_per_step * step.row_length
     text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
+    text += ", without the compiler" if step.compiles(compute.device.type) else ""
     return f"about {_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text
 
 

@@ -15,6 +15,8 @@ from ptft.compute import Compute, limit_threads
 from ptft.corpus.store import StoreInfo, TokenStore
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.checkpointing import checkpoint_layers
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.objectives.rows import Batch, Vocabulary
 from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
@@ -55,14 +57,14 @@ def random_batches(step: Pretrain, config: PretrainedConfig, num_rows: int) -> P
         starts=~special,
     )  # fmt: skip
     store = _random_store(step, config.vocab_size, num_rows)
-    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp())
-    sampler = rows.decides.sampler(store, vocabulary, step.length, num_rows, step.seed)
+    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp(), step.packing)
+    sampler = rows.sampler(store, vocabulary, num_rows, step.seed)
     return PretrainingBatches(sampler, step.objective, vocabulary, num_rows)
 
 
 def _random_store(step: Pretrain, vocab_size: int, num_rows: int) -> TokenStore:
     per_document = 4 * -(-step.length // _SENTENCE)  # sentences; rows end with their document
-    num_documents = 2 + num_rows // 2
+    num_documents = 2 + num_rows * step.row_length // (2 * step.length)
     sentences = num_documents * per_document
     size = sentences * _SENTENCE
     ids = _SPECIALS + rng.integers(vocab_size - _SPECIALS, step.seed, rng.key_of("random tokens"), np.arange(size))
@@ -78,7 +80,11 @@ def measure(step: Pretrain, config: PretrainedConfig, compute: Compute, batch: B
     The data's preparation, which a thread does beside it, logging, evaluation and checkpoints are left out.
     """
     model = new_model(config, step.head, step.seed)
-    choose_attention(model, compute.device.type, compute.precision, step.length)
+    if step.packed_length:
+        choose_packed_attention(model, step.packed_attention, compute.device.type, compute.precision)
+    choose_attention(model, compute.device.type, compute.precision, step.row_length)
+    if step.gradient_checkpointing:
+        checkpoint_layers(model)
     module = PretrainingModule(model, step.objective).to(compute.device).train()
     optimizers = step.optimizers(module, compute, step.lr)
     tensors = {name: tensor.to(compute.device) for name, tensor in batch.tensors.items()}

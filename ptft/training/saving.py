@@ -70,6 +70,7 @@ class Checkpoints:
         failure = ""
         if self.folder is not None and (self.compute.is_main or self.compute.is_sharded):
             state: dict[str, Any] = {name: getattr(totals, name) for name in _KEPT}
+            state |= {"precision": self.compute.precision}
             state |= {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
             try:
                 folder, writes = self.folder / "checkpoints", self.compute.is_main

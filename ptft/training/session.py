@@ -12,9 +12,11 @@ from torch import nn
 from ptft.compute import Compute
 from ptft.display import Display
 from ptft.errors import RecipeError
+from ptft.models.compiling import num_compilations
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.best import Best
+from ptft.training.compilation import compile_now
 from ptft.training.determinism import cost_of_determinism
 from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import listening
@@ -58,6 +60,7 @@ class Plan:
         evaluate_every_steps: How often ``measure`` is called; 0 for never.
         workers: Threads that build batches ahead.
         guard: What is done with a step that is no number.
+        compiled: Whether the module's body is to be compiled, before the first step.
     """
 
     steps: int
@@ -71,6 +74,7 @@ class Plan:
     evaluate_every_steps: int = 0
     workers: int = 1
     guard: GuardSettings = _GUARD
+    compiled: bool = False
 
 
 def fit(
@@ -118,8 +122,8 @@ def fit(
     wrapped = compute.wrap(module.train())
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
-    _say_cost(wrapped, feed, compute, display)
-    meter = _Meter(weights, compute, flops_per_slot, peak_flops)
+    _prepare(wrapped, feed, compute, plan, display, watch)
+    meter = _Meter(weights, compute, flops_per_slot, peak_flops, counts_graphs=plan.compiled)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
         start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm, guard=guard, say=display.say,
@@ -194,12 +198,15 @@ def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, sto
     return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
 
 
-def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
-    if compute.is_deterministic and compute.device.type != "cpu":
-        try:
-            display.say(cost_of_determinism(module, feed.first(), compute))
-        except torch.OutOfMemoryError:  # the training itself takes smaller micro-batches then
-            module.zero_grad(set_to_none=True)
+def _prepare(module: nn.Module, feed: Feed, compute: Compute, plan: Plan, display: Display, watch: Stopwatch) -> None:
+    with watch.paused():
+        if compute.is_deterministic and compute.device.type != "cpu":
+            try:
+                display.say(cost_of_determinism(module, feed.first(), compute))
+            except torch.OutOfMemoryError:  # the training itself takes smaller micro-batches then
+                module.zero_grad(set_to_none=True)
+        if plan.compiled:
+            compile_now(module, feed.largest(), compute)
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -210,8 +217,15 @@ class _Meter:
     """Sums up the steps since the last logged one."""
 
     def __init__(
-        self, weights: Mapping[str, float], compute: Compute, flops_per_slot: float, peak_flops: float
+        self,
+        weights: Mapping[str, float],
+        compute: Compute,
+        flops_per_slot: float,
+        peak_flops: float,
+        *,
+        counts_graphs: bool,
     ) -> None:
+        self._graphs = num_compilations() if counts_graphs else None
         self._weights = weights
         self._compute = compute
         self._rate = flops_per_slot / peak_flops if peak_flops else 0.0
@@ -241,6 +255,8 @@ class _Meter:
             "padding_ratio": 1 - self._tokens / self._slots,
             "data_wait_ratio": self._waited / self._seconds,
         }
+        if self._graphs is not None:
+            line["recompilations"] = num_compilations() - self._graphs
         if self._rate:
             line["mfu"] = self._rate * self._slots / self._seconds / self._compute.num_processes
         self._clear()
