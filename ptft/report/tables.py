@@ -109,6 +109,19 @@ def format_value(value: float) -> str:
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def format_duration(seconds: float) -> str:
+    """Write a time in its largest unit that makes two or more of it.
+
+    Example:
+        >>> format_duration(90), format_duration(7200), format_duration(400 * 86400)
+        ('90.0 s', '2.0 h', '400.0 days')
+    """
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
+
+
 def format_count(count: float) -> str:
     """Write a number of labels or shots.
 
