@@ -16,7 +16,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from ptft.actions.action import Action
-from ptft.compute import Compute, resolve_precision
+from ptft.compute import Compute, Precision, resolve_precision
 from ptft.config import Choice, load, plain
 from ptft.display import Display, Silent
 from ptft.errors import DeviceError, RecipeError
@@ -48,6 +48,7 @@ from ptft.training.meters import Cost
 from ptft.training.session import fit
 
 _WINDOWS, _FEWEST_STEPS = 30, 4
+_ROOM = 1.5  # what a step is expected to take is known roughly
 _TOKENS = {"10M": 1e7, "100M": 1e8, "1B": 1e9}
 _BYTES_OF_A_WEIGHT = 16  # itself, its gradient and two of an optimizer's state
 _LINES = {
@@ -87,7 +88,7 @@ class Bench(Action):
     """Micro-batches of one update."""
     optimizer: Annotated[OptimizerSettings, Choice(OPTIMIZERS)] = AdamW()
     """How weights are updated."""
-    precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
+    precision: tuple[Precision, ...] = ()
     """Of matrix products, each measured; empty takes fp32, and bf16 where the hardware has it."""
     attention: tuple[Literal["auto", "sdpa", "eager"], ...] = ("auto",)
     """Attention by torch's fused kernel (sdpa) or plain products (eager), each measured; auto as training chooses."""
@@ -131,7 +132,8 @@ class Bench(Action):
         return {**given, "parameters": parameters, **sizes, **machine, "rows": rows}
 
     def _precisions(self) -> tuple[str, ...]:
-        return self.precision or (("fp32",) if resolve_precision("auto") == "fp32" else ("fp32", "bf16"))
+        given = self.precision or ("fp32", "auto")
+        return tuple(dict.fromkeys(resolve_precision(precision) for precision in given))
 
     def _step(self, precision: str) -> Pretrain:
         """The pretraining that is measured."""
@@ -188,10 +190,12 @@ class Bench(Action):
     def _check_time(self, step_seconds: float, seconds: float) -> None:
         if _FEWEST_STEPS * step_seconds > seconds:
             number = len(self._precisions()) * len(self.attention)
+            possible = int(self.rows_per_step * seconds / (_FEWEST_STEPS * step_seconds * _ROOM))
+            fewer = f"rows_per_step={possible}" if possible and self.accumulate == 1 else "fewer rows_per_step"
             raise RecipeError(
                 f"seconds: {self.seconds:g} are too few: a step of {self.rows_per_step} rows of {self.length} tokens "
                 f"takes about {step_seconds:.3g} s here, and {number} x {_FEWEST_STEPS} are needed; give seconds="
-                f"{_FEWEST_STEPS * number * step_seconds * 1.5:.0f}, or fewer rows_per_step"
+                f"{_FEWEST_STEPS * number * step_seconds * _ROOM:.0f}, or {fewer}"
             )
 
 
