@@ -123,7 +123,7 @@ def refused(error, **settings):
         ({"accumulate": 3}, r"rows_per_step: 4 rows cannot be shared equally by 1 process\(es\) with accumulate=3"),
         ({"attention": []}, r"attention: name at least one of auto, sdpa, eager"),
         ({"seconds": 1e-9}, r"seconds: 1e-09 are too few: a step of 4 rows of 32 tokens takes about \S+ s here, and "),
-        ({"preset": "gpt1", "shape": {"n_layer": 1, "n_embd": 16, "n_head": 2}, "attention": ["sdpa"], "vocab_size": 300},
+        ({"preset": "gpt1", "shape": {"n_layer": 1, "n_embd": 24}, "attention": ["sdpa"], "vocab_size": 300},
          r"attention: openai-gpt has no sdpa attention in transformers; give another, or auto"),
     ],
 )  # fmt: skip

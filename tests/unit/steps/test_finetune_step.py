@@ -185,10 +185,8 @@ def test_flops_are_of_rows_as_wide_as_they_come():
 def test_several_seeds(finetune, bert_run, tmp_path):
     result = finetune(model=str(bert_run), seeds=(3, 5), labels=16)
     logs = [(tmp_path / "run" / f"seed-{seed}" / "metrics.jsonl").read_text().splitlines() for seed in (3, 5)]
-    lines = [json.loads(line) for log in logs for line in log]
-    assert (
-        min(line["padding_ratio"] for line in lines) < result["padding_ratio"] < max(x["padding_ratio"] for x in lines)
-    )
+    ratios = [json.loads(line)["padding_ratio"] for log in logs for line in log]
+    assert min(ratios) < result["padding_ratio"] < max(ratios)
     assert [record["seed"] for record in result["records"]] == [3, 5]
     assert {record["labels"] for record in result["records"]} == {16}
     mean = sum(record["accuracy"] for record in result["records"]) / 2

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from ptft import rng
 from ptft.errors import CheckpointError
 from ptft.training.interruption import Interrupted
+from ptft.training.meters import TIMES
 
 STEPS = 9
 RAMP = {"start_ratio": 0.3, "share": 0.8}
-TIMES = ("tokens_per_second", "data_wait_ratio", "mfu")
 
 
 class Crash(Exception):
