@@ -242,7 +242,7 @@ def _text(found: Mapping[str, Any]) -> str:
     rows = found["rows"]
     lines = [["", *(f"{row['precision']}, {row['attention']}" for row in rows)]]
     for name, label in _LINES.items():
-        cells = [format_value(row[name]) for row in rows]
+        cells = [format_value(round(row[name]) if name == "tokens_per_second" else row[name]) for row in rows]
         if name == "step_ms":
             cells = [f"{row[name]:,.1f} ({row[f'{name}_low']:,.1f} to {row[f'{name}_high']:,.1f})" for row in rows]
         lines.append([label, *cells])

@@ -29,8 +29,6 @@ def speed_rows(runs: Sequence[RunFolder]) -> list[list[str]]:
 
 
 def _meter(run: RunFolder, name: str) -> str:
-    value = run.figures.get(name)
-    logged = [line[name] for line in run.metrics if is_number(line.get(name))]
-    if is_number(value):
-        return format_value(value)
-    return format_value(median(logged)) if logged else ""
+    whole = [run.figures[name]] if is_number(run.figures.get(name)) else []
+    values = whole or [line[name] for line in run.metrics if is_number(line.get(name))]
+    return format_value(median(values)) if values else ""
