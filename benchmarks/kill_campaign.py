@@ -37,10 +37,10 @@ from ptft.corpus.embedded import documents
 from ptft.steps import STEPS
 from ptft.training.checkpoint import complete_checkpoints, examine
 from ptft.training.logbook import read_log
+from ptft.training.meters import TIMES
 
 KINDS = ("masked_lm+next_sentence", "causal_lm", "finetune")
 STEPS_OF_A_RUN, FULL, QUICK = 36, 120, 9
-TIMES = ("tokens_per_second", "data_wait_ratio", "mfu")
 SHAPE = {
     "masked_lm+next_sentence": ["preset=bert-tiny", "objective=masked_lm,next_sentence"],
     "causal_lm": ["preset=gpt2-tiny", "objective=causal_lm"],

@@ -301,6 +301,11 @@ class Compute:
         """Wait until all processes are here."""
         wait_for_all()
 
+    def finish(self) -> None:
+        """Wait until the device has done what it was told, which on a GPU takes longer than telling it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def main_first(self) -> AbstractContextManager[None]:
         """A context that the main process goes through before the others do: they find what it wrote."""
         context: AbstractContextManager[None] = self._accelerator.main_process_first()

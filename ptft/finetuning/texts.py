@@ -15,6 +15,8 @@ from ptft.objectives.rows import Batch, hash_rows, pad_to_multiple
 from ptft.tasks.task import Example
 from ptft.training.work import BatchSource
 
+_SAMPLED_STEPS = 8
+
 
 @dataclass(frozen=True)
 class EncodedTexts:
@@ -150,6 +152,15 @@ class LabelledBatches(BatchSource):
     def documents(self, step: int) -> list[int]:
         """The table's rows in the step's batch, counted from 1."""
         return sorted({self._numbers[index] for index in self._index(step, 0, self.rows_per_step)})
+
+    def mean_width(self, rows_at_once: int) -> float:
+        """Positions of a row with so many in a micro-batch: the mean over the positions of the first steps."""
+        starts = range(0, self.rows_per_step, rows_at_once)
+        shares = [(start, min(start + rows_at_once, self.rows_per_step)) for start in starts]
+        steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
+        first = [self.batch(step, *share) for step in steps for share in shares]
+        slots = [batch.num_slots for batch in first]
+        return sum(n * n / len(b.tensors["input_ids"]) for n, b in zip(slots, first, strict=True)) / sum(slots)
 
     def _index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
         size = len(self._labels)

@@ -18,7 +18,6 @@ do not.
 
 import copy
 import math
-import os
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -84,7 +83,7 @@ def count_memory(
         some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.row_length))
         return _on_a_line(lambda rows: peak(layers, rows), num_rows, some, 2 * some)
 
-    predictions = sum(objective.num_predictions(batch) for objective in step.objective) / batch.num_slots
+    predictions = batch.num_predictions / batch.num_slots
     # a part of the logits is made while the one before it is still there
     with_all_logits = math.ceil(2 * rows_at_once(device_type, model.config.vocab_size) / max(predictions, 1e-3))
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -180,13 +179,3 @@ def _optimizer_bytes(step: Pretrain, model: PreTrainedModel) -> int:
             same = [v for v in state.values() if isinstance(v, Tensor) and v.shape == stepped.shape]
             total += sum(full_size[stepped] * value.element_size() for value in same)
     return total
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that a device has left, as far as the system says; 0 where it does not."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0

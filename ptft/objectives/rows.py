@@ -134,6 +134,7 @@ class Batch:
         num_slots: Real tokens and padding.
         num_text_tokens: Real tokens that are the corpus's own, without the special tokens around the texts of a row.
         hash: That of its rows (see :func:`hash_rows`).
+        num_predictions: Positions at which the vocabulary head is computed.
     """
 
     tensors: dict[str, Tensor]
@@ -142,6 +143,7 @@ class Batch:
     num_slots: int
     num_text_tokens: int = 0
     hash: int = 0
+    num_predictions: int = 0
 
     @property
     def num_rows(self) -> int:

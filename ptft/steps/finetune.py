@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from pydantic import Field
@@ -39,13 +38,15 @@ from ptft.models.classifier import (
     new_classifier,
     save_classifier,
 )
+from ptft.models.flops import model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
+from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
-from ptft.tasks.metrics import classification_figures, mean_interval
+from ptft.tasks.metrics import classification_figures
 from ptft.tasks.table import read_task, subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import (
@@ -60,6 +61,7 @@ from ptft.tokenization import (
 )
 from ptft.training.aside import write_aside
 from ptft.training.budget import Budget
+from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
 
@@ -274,9 +276,10 @@ def train_one(
     source = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
     plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
+    width = source.mean_width(settings.rows_at_once(compute.num_processes))
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
-        folder=folder, identity=identity, what=what,
+        folder=folder, identity=identity, cost=Cost.on(compute, model_flops(classifier.model, width)), what=what,
     )  # fmt: skip
     return compute.whole(module).classifier, totals, missing
 
@@ -323,6 +326,7 @@ class Finetune(FinetuneSettings):
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
         records: list[dict[str, Any]] = []
+        used: list[Totals] = []
         best = (-1.0, 0)
         seeds = seed_list(self.seeds, self.seed)
         for seed in seeds:
@@ -334,6 +338,7 @@ class Finetune(FinetuneSettings):
             classifier, totals, missing = train_one(
                 self, encoded, tokenizer, seed, compute, place.display, lr=self.lr, folder=folder, what=what
             )
+            used.append(totals)
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
             valid, _ = score(classifier, data.valid, everything.valid, compute)
@@ -353,39 +358,7 @@ class Finetune(FinetuneSettings):
             "seeds": seeds,
             "saved_seed": best[1],
         }
-        return Result(_summary(records), records, lineage)
-
-
-def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
-    """The seeds that a count or a list means.
-
-    Raises:
-        RecipeError: There is none.
-    """
-    chosen = list(range(first, first + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
-        got = seeds if isinstance(seeds, int) else list(seeds)
-        raise RecipeError(f"seeds: must be a count of at least 1 or a list of different numbers from 0, got {got}")
-    return chosen
-
-
-def _summary(records: list[dict[str, Any]]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    tests = list(dict.fromkeys(record["test"] for record in records))
-    for number, test in enumerate(tests):
-        own = [record for record in records if record["test"] == test]
-        values = {
-            name: float(np.mean([record[name] for record in own]))
-            for name in ("accuracy", "low", "high", "macro_f1", "mcc", "majority")
-        }
-        if len(own) > 1:
-            values["accuracy"], values["low"], values["high"] = mean_interval([record["accuracy"] for record in own])
-        figures |= {f"{test}.{name}": value for name, value in values.items()}
-        if number == 0:
-            figures |= {f"test.{name}": value for name, value in values.items()}
-            figures["n"] = float(own[0]["n"])
-    figures["valid.accuracy"] = float(np.mean([record["valid_accuracy"] for record in records]))
-    return figures
+        return Result(summary(records) | speed(used), records, lineage)
 
 
 def _say_truncation(encoded: Encoded, display: Display) -> None:

@@ -21,7 +21,7 @@ from ptft.models.building import (
     open_model,
     save_model,
 )
-from ptft.models.flops import peak_flops, training_flops
+from ptft.models.flops import model_flops
 from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
@@ -38,6 +38,7 @@ from ptft.training.aside import write_aside
 from ptft.training.best import Best
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
+from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
 from ptft.training.work import PretrainingModule
@@ -76,14 +77,15 @@ class Pretrain(PretrainSettings):
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        flops = training_flops(model, 1, self.attended_length, train.predictions_per_slot())
+        flops = model_flops(model, self.attended_length)
+        per_slot = flops.of(1, train.predictions_per_slot())
         size = cache(lambda: train.size_per_step(self.rows_per_step))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,
             tokens_per_step=lambda: fill * size().tokens,
             words_per_step=lambda: fill * size().text_tokens * words_per_token,
-            flops_per_step=lambda: fill * flops * size().slots,
+            flops_per_step=lambda: fill * per_slot * size().slots,
         )
         train.total_steps = steps
         plan = self.plan(
@@ -123,8 +125,8 @@ class Pretrain(PretrainSettings):
         totals = fit(
             module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
             folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
-            flops_per_slot=flops, peak_flops=peak_flops(compute.device, compute.dtype), measure=measure_and_keep,
-            marks=marks if self.milestones_words else None, what="pretraining",
+            cost=Cost.on(compute, flops), measure=measure_and_keep, marks=marks if self.milestones_words else None,
+            what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         trained = compute.whole(module).model
@@ -158,8 +160,8 @@ class Pretrain(PretrainSettings):
             "words_seen": round(words),
         }
         parameters = float(sum(p.numel() for p in model.parameters()))
-        rate = {"tokens_per_second": totals.num_tokens / totals.seconds if totals.seconds else 0.0}
-        return Result({**figures, **seen, "parameters": parameters, "seconds": totals.seconds, **rate}, lineage=lineage)
+        used = {"parameters": parameters, "seconds": totals.seconds, **speed([totals])}
+        return Result({**figures, **seen, **used}, lineage=lineage)
 
     def _say(self, model: PreTrainedModel, new_weights: list[str], display: Display) -> None:
         if new_weights:

@@ -39,18 +39,13 @@ def cost_of_determinism(module: nn.Module, batch: Batch, compute: Compute) -> st
 
 def forward_and_back(module: nn.Module, batch: Batch, compute: Compute) -> float:
     """Seconds of a micro-batch's way forward and back; the gradients are dropped."""
-    _wait(compute)
+    compute.finish()
     start = time.perf_counter()
     with compute.no_sync(module, active=False):
         with compute.autocast():
             parts = module(batch.tensors)
         compute.backward(torch.stack(list(parts.values())).sum())
-    _wait(compute)
+    compute.finish()
     seconds = time.perf_counter() - start
     module.zero_grad(set_to_none=True)
     return seconds
-
-
-def _wait(compute: Compute) -> None:
-    if compute.device.type == "cuda":
-        torch.cuda.synchronize(compute.device)

@@ -12,7 +12,6 @@ from torch import nn
 from ptft.compute import Compute
 from ptft.display import Display
 from ptft.errors import RecipeError
-from ptft.models.compiling import num_compilations
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.best import Best
@@ -22,6 +21,7 @@ from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
+from ptft.training.meters import UNKNOWN, Cost, Meter
 from ptft.training.position import CountedPositions, Positions, Stopwatch, TimedPositions
 from ptft.training.saving import Checkpoints
 from ptft.training.totals import Totals
@@ -90,8 +90,7 @@ def fit(
     folder: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     best: Best | None = None,
-    flops_per_slot: float = 0.0,
-    peak_flops: float = 0.0,
+    cost: Cost = UNKNOWN,
     measure: Measure | None = None,
     marks: Marks | None = None,
     what: str = "training",
@@ -105,7 +104,7 @@ def fit(
         schedule, compute, plan: Factor of the learning rate; processes, device, precision; numbers.
         display, what: Shows progress, under this name.
         folder, identity, best: Of log and checkpoints (see :class:`ptft.training.saving.Checkpoints`).
-        flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
+        cost: For ``mfu`` and ``head_share``.
         measure: Gives figures for the log at some steps, and leaves the module in training.
         marks: What is saved besides checkpoints.
 
@@ -123,21 +122,20 @@ def fit(
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     _prepare(wrapped, feed, compute, plan, display, watch)
-    meter = _Meter(weights, compute, flops_per_slot, peak_flops, counts_graphs=plan.compiled)
+    meter = Meter(cost, compute, watch, totals, counts_graphs=plan.compiled)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
         start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm, guard=guard, say=display.say,
     )  # fmt: skip
     with listening() as request:
         for report in reports:
-            totals.add(report, watch.seconds)
             meter.add(report)
             is_last = positions.now.is_last
             due = _is_due(report.step, plan.evaluate_every_steps) or (is_last and plan.evaluate_every_steps > 0)
             if _is_due(report.step, plan.log_every_steps) or is_last or due:
                 guard.verify(report.step)
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
-                line |= meter.read(report) | {"skipped_steps": guard.state["skipped"]}
+                line |= _losses(report, weights, compute) | meter.read() | {"skipped_steps": guard.state["skipped"]}
                 if measure is not None and due:
                     with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
@@ -147,6 +145,8 @@ def fit(
                 compute.track(line, report.step)
                 display.progress(f"{what}{positions.unit}", *positions.done(report.step), line)
             is_asked = compute.any(request.asked)  # all processes stop after the same step
+            if is_asked or _is_due(report.step, plan.checkpoint_every_steps):
+                compute.finish()  # before the watch is paused
             with watch.paused():
                 _mark(marks, report, totals, guard, compute)
                 if is_asked:
@@ -213,51 +213,12 @@ def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-class _Meter:
-    """Sums up the steps since the last logged one."""
-
-    def __init__(
-        self,
-        weights: Mapping[str, float],
-        compute: Compute,
-        flops_per_slot: float,
-        peak_flops: float,
-        *,
-        counts_graphs: bool,
-    ) -> None:
-        self._graphs = num_compilations() if counts_graphs else None
-        self._weights = weights
-        self._compute = compute
-        self._rate = flops_per_slot / peak_flops if peak_flops else 0.0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._tokens = self._slots = 0
-        self._seconds = self._waited = 0.0
-
-    def add(self, report: StepReport) -> None:
-        self._tokens += report.num_tokens
-        self._slots += report.num_slots
-        self._seconds += report.seconds
-        self._waited += report.wait_seconds
-
-    def read(self, report: StepReport) -> dict[str, float]:
-        sums = self._compute.sum(torch.stack([report.sums[name].float() for name in self._weights])).tolist()
-        means = {name: value / max(report.counts[name], 1) for name, value in zip(self._weights, sums, strict=True)}
-        line = {"loss": sum(self._weights[name] * mean for name, mean in means.items())}
-        if len(means) > 1:
-            line |= {f"{name}.loss": mean for name, mean in means.items()}
-        line |= {
-            "batch_hash": report.batch_hash,
-            "lr": report.lr,
-            "grad_norm": report.grad_norm.item(),
-            "tokens_per_second": self._tokens / self._seconds,
-            "padding_ratio": 1 - self._tokens / self._slots,
-            "data_wait_ratio": self._waited / self._seconds,
-        }
-        if self._graphs is not None:
-            line["recompilations"] = num_compilations() - self._graphs
-        if self._rate:
-            line["mfu"] = self._rate * self._slots / self._seconds / self._compute.num_processes
-        self._clear()
-        return {name: value for name, value in line.items() if math.isfinite(value)}  # of a step left out, none may be
+def _losses(report: StepReport, weights: Mapping[str, float], compute: Compute) -> dict[str, float]:
+    """Of one step: its losses, and what tells it from others."""
+    sums = compute.sum(torch.stack([report.sums[name].float() for name in weights])).tolist()
+    means = {name: value / max(report.counts[name], 1) for name, value in zip(weights, sums, strict=True)}
+    line = {"loss": sum(weights[name] * mean for name, mean in means.items())}
+    if len(means) > 1:
+        line |= {f"{name}.loss": mean for name, mean in means.items()}
+    line |= {"batch_hash": report.batch_hash, "lr": report.lr, "grad_norm": report.grad_norm.item()}
+    return {name: value for name, value in line.items() if math.isfinite(value)}  # of a step left out, none may be

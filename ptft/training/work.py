@@ -134,7 +134,8 @@ class PretrainingBatches(BatchSource):
         rows.progress = progress
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
-        return rows.batch()
+        batch = rows.batch()
+        return replace(batch, num_predictions=sum(each.num_predictions(batch) for each in self._objectives))
 
     def _located(self, first: int, last: int) -> tuple[int, int, int, int]:
         """Epoch (or version), block and places in it: they follow from the rows' numbers alone."""
@@ -152,8 +153,7 @@ class PretrainingBatches(BatchSource):
         They are those of some of the first rows; where a schedule moves them, the mean of its two ends.
         """
         ends = [self._batch(0, min(self.rows_per_step, _SAMPLED_ROWS), progress) for progress in (0.0, 1.0)]
-        predictions = sum(objective.num_predictions(batch) for objective in self._objectives for batch in ends)
-        return predictions / sum(batch.num_slots for batch in ends)
+        return sum(batch.num_predictions for batch in ends) / sum(batch.num_slots for batch in ends)
 
 
 class PretrainingModule(nn.Module):

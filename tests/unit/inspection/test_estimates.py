@@ -11,12 +11,12 @@ from ptft.config import load
 from ptft.errors import RecipeError
 from ptft.inspection import estimates
 from ptft.inspection.estimates import planned_config, planned_tokenizer, pretraining_facts
-from ptft.inspection.trial import random_rows
 from ptft.models.building import new_model, read_config
 from ptft.models.flops import training_flops
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.steps import STEPS
+from ptft.steps.trial import random_rows
 
 TINY = ["preset=bert-tiny", "shape.hidden_size=32", "shape.intermediate_size=64", "vocab_size=100", "precision=fp32"]
 GPT = [

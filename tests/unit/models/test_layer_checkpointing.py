@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from ptft.inspection.trial import random_rows
 from transformers import BertConfig, GPT2Config, LlamaConfig, ModernBertConfig
 
 from ptft.config import load
 from ptft.errors import RecipeError
 from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.inspection.memory import count_memory
-from ptft.inspection.trial import random_rows
 from ptft.models.building import new_model
 from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.prediction import Forward
