@@ -21,7 +21,7 @@ from ptft.models.building import (
     open_model,
     save_model,
 )
-from ptft.models.flops import model_flops
+from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
@@ -78,19 +78,12 @@ class Pretrain(PretrainSettings):
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
         flops = model_flops(model, self.attended_length)
-        per_slot = flops.of(1, train.predictions_per_slot())
-        size = cache(lambda: train.size_per_step(self.rows_per_step))
-        budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
-        steps = budget.steps(
-            steps_per_epoch=train.steps_per_epoch / fill,
-            tokens_per_step=lambda: fill * size().tokens,
-            words_per_step=lambda: fill * size().text_tokens * words_per_token,
-            flops_per_step=lambda: fill * per_slot * size().slots,
-        )
-        train.total_steps = steps
+        words_per_token = data.train.words_per_token
+        train.total_steps = steps = self._steps(data.train, flops)
         plan = self.plan(
-            steps, self.seed, compiled=compiled, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps
-        )
+            steps, self.seed, compiled=compiled, seconds=Budget.parse(self.budget).seconds,
+            evaluate_every_steps=self.evaluate_every_steps,
+        )  # fmt: skip
 
         @cache  # the last step may be measured while training as well
         def measure(step: int) -> dict[str, float]:
@@ -139,6 +132,18 @@ class Pretrain(PretrainSettings):
         if self.milestones_words:
             result.lineage["milestones"] = written_milestones(place.folder / "milestones")
         return result
+
+    def _steps(self, data: TrainingData, flops: Flops) -> int:
+        """Updates until the end of the budget, 0 where it is a time; micro-batches have no part in it."""
+        train, fill = data.batches, self.batch_ramp.fill
+        per_slot = flops.of(1, train.predictions_per_slot())
+        size = cache(lambda: train.size_per_step(self.rows_per_step))
+        return Budget.parse(self.budget).steps(
+            steps_per_epoch=train.steps_per_epoch / fill,
+            tokens_per_step=lambda: fill * size().tokens,
+            words_per_step=lambda: fill * size().text_tokens * data.words_per_token,
+            flops_per_step=lambda: fill * per_slot * size().slots,
+        )
 
     def _result(
         self,
