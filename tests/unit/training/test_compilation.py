@@ -58,13 +58,17 @@ def pretrain(settings, folder, **others):
     return log_of(folder)
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "hybrid"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_pretraining_compiles_once(kind, precision, backend, tmp_path, pretrain_settings, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "precision", "others"),
+    [
+        ("bert", "fp32", {}), ("bert", "bf16", {"objective": "masked_lm"}), ("bert", "fp32", {"packed_length": 64}),
+        ("gpt2", "fp32", {"packed_length": 64}), ("gpt2", "bf16", {}), ("llama", "fp32", {}), ("hybrid", "bf16", {}),
+    ],
+)  # fmt: skip
+def test_pretraining_compiles_once(kind, precision, others, backend, tmp_path, pretrain_settings, monkeypatch):
     monkeypatch.setattr("ptft.compute.has_native_bf16", lambda: True)
-    settings = pretrain_settings(
-        kind, budget=f"{STEPS_DONE}steps", accumulate=2, evaluate_every_steps=4, precision=precision
-    )
+    common = {"budget": f"{STEPS_DONE}steps", "accumulate": 2, "evaluate_every_steps": 4, "precision": precision}
+    settings = pretrain_settings(kind, **common, **others)
     log = pretrain(settings, tmp_path / "run", compile=True)
     assert [line["recompilations"] for line in log] == [0] * STEPS_DONE
     assert backend.graphs == 1
