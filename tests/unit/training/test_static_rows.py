@@ -89,5 +89,6 @@ def test_on_a_gpu_the_threads_pin_and_the_loop_only_copies(work_of, monkeypatch)
 @pytest.mark.parametrize("kind", ["masked_lm", "classification, mean"])
 def test_the_largest_micro_batch_is_a_full_one(work_of, kind):
     _, source = work_of(kind)
+    source._packed = False
     feed = Feed(source, [(0, 5), (5, 21)], CPU, 3, 5)
     assert feed.largest().num_rows == feed.rows == 16
