@@ -14,6 +14,7 @@ from ptft.report import write_card, write_report
 from ptft.steps import STEPS
 from ptft.steps.folder import begin, finish, standing, undo
 from ptft.steps.step import Place, Step
+from ptft.training.checkpoint import kept_precision
 
 
 def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
             undo(stand.folder, made)
         raise
     if is_main():
-        lineage = {"precision": resolve_precision(step.precision), **result.lineage}
+        precision = resolve_precision(step.precision, kept_precision(stand.folder))
+        lineage = {"precision": precision, **result.lineage}
         finish(stand.folder, result.figures, result.records, lineage)
         try:
             _describe(stand.folder)

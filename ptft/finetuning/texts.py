@@ -10,6 +10,7 @@ from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
+from ptft.models.packing import Layout, best_fit
 from ptft.objectives.rows import Batch, hash_rows, pad_to_multiple
 from ptft.tasks.task import Example
 from ptft.training.work import BatchSource
@@ -35,22 +36,53 @@ class EncodedTexts:
     pad: int
     length: int
 
-    def batch(self, index: Int[ndarray, " texts"], labels: Int[ndarray, " texts"] | None = None) -> Batch:
-        """The texts at ``index``, padded on the right to the longest of them."""
+    def batch(
+        self,
+        index: Int[ndarray, " texts"],
+        labels: Int[ndarray, " texts"] | None = None,
+        *,
+        packed: bool = False,
+        is_static: bool = False,
+    ) -> Batch:
+        """The texts at ``index``, in rows as wide as the longest of them.
+
+        Args:
+            index: Which texts.
+            labels: Of all texts, the number of each one's label; None leaves labels out.
+            packed: Let short texts share a row, none seeing another. The batch has the same texts and the same hash.
+            is_static: Make rows as wide as the longest input.
+
+        Returns:
+            Besides the model's inputs ``parts``, the number of each slot's text from 0 on (at padding the number of
+            texts), and the texts' ``lengths``. Packed rows have ``position_ids`` and ``part_ends`` in place of an
+            ``attention_mask`` (see :func:`ptft.models.packed_attention.packed_inputs`).
+        """
         lengths = np.array([len(self.ids[i]) for i in index])
-        width = pad_to_multiple(lengths, self.length)
+        width = self.length if is_static else pad_to_multiple(lengths, self.length)
+        numbers = np.arange(len(index))
+        layout = best_fit(lengths, width) if packed else Layout(numbers, np.zeros_like(numbers), len(index), width)
         ids = self._padded(self.ids, index, width, self.pad)
-        arrays = {"input_ids": ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
+        parts = layout.placed(np.broadcast_to(numbers[:, None], ids.shape), lengths, len(index))
+        arrays = {"input_ids": layout.placed(ids, lengths, self.pad), "parts": parts, "lengths": lengths}
         if self.segments is not None:
-            arrays["token_type_ids"] = self._padded(self.segments, index, width, 0)
+            arrays["token_type_ids"] = layout.placed(self._padded(self.segments, index, width, 0), lengths)
+        if packed:
+            arrays |= {"position_ids": layout.positions(lengths), "part_ends": layout.ends(lengths)}
+        else:
+            arrays["attention_mask"] = (parts < len(index)).astype(np.int64)
         targets = {} if labels is None else {"labels": labels[index]}
         return Batch(
             {name: torch.from_numpy(array) for name, array in (arrays | targets).items()},
             {"classify": len(index)} if targets else {},
             num_tokens=int(lengths.sum()),
-            num_slots=width * len(index),
+            num_slots=parts.size,
             hash=hash_rows(ids, lengths, targets),
         )
+
+    def some(self, index: Sequence[int]) -> "EncodedTexts":
+        """The texts at ``index``, of which none counts as cut."""
+        segments = self.segments and [self.segments[i] for i in index]
+        return EncodedTexts([self.ids[i] for i in index], segments, 0, self.pad, self.length)
 
     @staticmethod
     def _padded(
@@ -86,6 +118,8 @@ class LabelledBatches(BatchSource):
         rows_per_step: Texts of the global batch.
         seed: Of the order.
         numbers: Of each text, the row of its table, counted from 1; None where there is no table.
+        packed: Whether texts of a micro-batch share rows.
+        is_static: Make all rows as wide as the longest input, so that all batches have one shape.
     """
 
     unit = "rows of the table, counted from 1"
@@ -97,8 +131,13 @@ class LabelledBatches(BatchSource):
         rows_per_step: int,
         seed: int,
         numbers: Sequence[int] | None = None,
+        *,
+        packed: bool = False,
+        is_static: bool = False,
     ) -> None:
+        self._is_static = is_static
         self._texts = texts
+        self._packed = packed
         self._labels = labels
         self._seed = seed
         self._numbers = range(1, len(labels) + 1) if numbers is None else numbers
@@ -107,20 +146,20 @@ class LabelledBatches(BatchSource):
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the step's batch."""
-        return self._texts.batch(self._index(step, start, stop), self._labels)
+        index = self._index(step, start, stop)
+        return self._texts.batch(index, self._labels, packed=self._packed, is_static=self._is_static)
 
     def documents(self, step: int) -> list[int]:
         """The table's rows in the step's batch, counted from 1."""
         return sorted({self._numbers[index] for index in self._index(step, 0, self.rows_per_step)})
 
     def mean_width(self, rows_at_once: int) -> float:
-        """Positions of a row with so many in a micro-batch: the mean over the positions of the first steps."""
+        """How many positions one sees, with so many texts in a micro-batch: the mean over those of the first steps."""
         starts = range(0, self.rows_per_step, rows_at_once)
         shares = [(start, min(start + rows_at_once, self.rows_per_step)) for start in starts]
         steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
         first = [self.batch(step, *share) for step in steps for share in shares]
-        slots = [batch.num_slots for batch in first]
-        return sum(n * n / len(b.tensors["input_ids"]) for n, b in zip(slots, first, strict=True)) / sum(slots)
+        return sum(map(_seen, first)) / sum(batch.num_slots for batch in first)
 
     def _index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
         size = len(self._labels)
@@ -130,6 +169,13 @@ class LabelledBatches(BatchSource):
             here = place // size == epoch
             rows[here] = rng.permuted(place[here] % size, size, self._seed, int(epoch))
         return rows
+
+
+def _seen(batch: Batch) -> float:
+    """How many positions all of a batch see together: those of the row, in packed rows of the text."""
+    if "part_ends" in batch.tensors:
+        return float(batch.tensors["lengths"].square().sum())
+    return batch.num_slots**2 / batch.num_rows
 
 
 def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> Int[ndarray, " texts"]:

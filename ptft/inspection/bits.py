@@ -14,7 +14,7 @@ from ptft.report.folder import flat, read_object
 from ptft.training.logbook import read_log
 from ptft.training.meters import TIMES
 
-_TIMES = frozenset({"seconds", *TIMES})
+_TIMES = frozenset({"seconds", "recompilations", *TIMES})
 _CIRCUMSTANCES = ("versions", "commit", "processes", "device", "threads", "precision")
 _MOST_SHOWN = 5
 

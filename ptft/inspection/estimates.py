@@ -1,5 +1,6 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ from ptft.steps.trial import (
     rows_to_try,
 )
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.ramp import BatchRamp
 
 Fact = tuple[str, str]
@@ -60,12 +62,12 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     config = planned_config(step, tokenizer)
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
-    compute = Compute(step.precision)
+    compute = Compute(step.precision, kept=kept_precision(Path(step.out)) if step.out else "")
     rows = step.rows_at_once(compute.num_processes)
     sampled = min(rows, _SAMPLED_ROWS)
     batches = random_batches(step, config, sampled)
     batch = batches.batch(0, 0, sampled)
-    flops = model_flops(model, step.length).of(1, batches.predictions_per_slot())
+    flops = model_flops(model, step.attended_length).of(1, batches.predictions_per_slot())
     length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [
@@ -87,12 +89,12 @@ def _if_full(step: Pretrain) -> str:
 
 
 def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained, flops: float) -> Length:
-    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.length)
-    most = "" if step.head == "causal_lm" else "at most "
+    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.row_length)
+    most = "" if step.head == "causal_lm" and not step.packed_length else "at most "
     if budget.unit == "steps":
         steps = max(1, round(budget.amount))
         rows = f"{'up to ' if step.batch_ramp.fill < 1 else ''}{step.rows_per_step}"
-        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.length}")
+        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.row_length}")
     if budget.unit == "seconds":
         return Length(0, f"as many as {step.budget} of training give; see time")
     if budget.unit == "flops":
@@ -137,9 +139,9 @@ def _sample(step: Pretrain, tokenizer: PreTrainedTokenizerBase) -> _Sample | Non
     how = How(step.head == "causal_lm", step.joiner, step.seed, step.cache)
     store = compiled_in_memory(texts, tokenizer, how)
     together = step.rows_per_step if is_all else 1
-    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp())
+    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp(), step.packing)
     try:
-        sampler = rows.decides.sampler(store, Vocabulary.of(tokenizer), step.length, together, step.seed)
+        sampler = rows.sampler(store, Vocabulary.of(tokenizer), together, step.seed)
     except DataError:
         return None
     size = sampler.size_per_row(together)
@@ -183,7 +185,7 @@ def _time(
     length: Length,
 ) -> str:  # fmt: skip
     """The time of the whole training at the rate of some steps on this device, or why they are not made."""
-    row_flops = flops * step.length
+    row_flops = flops * step.row_length
     rate = peak_flops(compute.device, compute.dtype)
     tried = rows_to_try(row_flops, rate, len(batch.tensors["input_ids"]))
     if not tried:
@@ -196,6 +198,7 @@ def _time(
     rate_here = measure(step, config, compute, random_rows(step, config, tried))
     # of a growing batch there are more updates
     per_step = rate_here.seconds(step.rows_per_step / compute.num_processes, 1 / step.batch_ramp.fill)
-    slots = step.rows_per_step * step.length
+    slots = step.rows_per_step * step.row_length
     text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
+    text += ", without the compiler" if step.compiles(compute.device.type) else ""
     return f"about {format_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text

@@ -32,6 +32,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.linear_cross_entropy import logits_at_once_as_on, rows_at_once
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import parameter_groups
@@ -72,12 +73,14 @@ def count_memory(
     def peak(layers: int, rows: int) -> int:
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
-        choose_attention(shorter, device_type, precision, step.length)
+        choose_attention(shorter, device_type, precision, step.row_length)
+        if step.gradient_checkpointing:
+            checkpoint_layers(shorter)
         with logits_at_once_as_on(device_type):
             return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
 
     def with_all_rows(layers: int) -> int:
-        some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.length))
+        some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.row_length))
         return _on_a_line(lambda rows: peak(layers, rows), num_rows, some, 2 * some)
 
     predictions = batch.num_predictions / batch.num_slots

@@ -88,7 +88,9 @@ class Optimizers:
         if self._scaler is not None:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)
-        return whole(nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf")))
+        if max_norm:
+            return whole(nn.utils.clip_grad_norm_(self.parameters(), max_norm))
+        return whole(nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
 
     def weight_norm(self) -> Tensor:
         """Norm of all weights together: infinite or no number if one of them is, or too large to be squared."""

@@ -18,7 +18,7 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.attention import BOTH_WAYS, choose_attention
+from ptft.models.attention import BOTH_WAYS
 from ptft.models.building import (
     check_length,
     check_shape,
@@ -32,7 +32,6 @@ from ptft.models.building import (
 )
 from ptft.models.classifier import (
     Classifier,
-    Pooling,
     attends_both_ways,
     default_pooling,
     is_decoder_config,
@@ -40,6 +39,8 @@ from ptft.models.classifier import (
     save_classifier,
 )
 from ptft.models.flops import model_flops
+from ptft.models.packed_attention import choose_packed_attention, is_packable
+from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list, summary
@@ -243,15 +244,7 @@ class Encoded:
     def with_train(self, data: TaskData) -> "Encoded":
         """The same with some of the training rows."""
         place = {id(row): index for index, row in enumerate(self.data.train)}
-        ids = [place[id(row)] for row in data.train]
-        segments = self.train.segments
-        train = EncodedTexts(
-            [self.train.ids[i] for i in ids],
-            segments and [segments[i] for i in ids],
-            0,
-            self.train.pad,
-            self.train.length,
-        )
+        train = self.train.some([place[id(row)] for row in data.train])
         return Encoded(data, train, self.valid, self.tests)
 
 
@@ -270,14 +263,18 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
-    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
+    compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
+    if packed := is_packable(classifier.model.config) and not compiled:
+        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision)
+    settings.prepare(classifier.model, compute, settings.length)
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
-    plan = settings.plan(settings.steps(len(data.train)), seed)
+    labels = label_ids(data.train, data.labels)
+    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
+    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     width = source.mean_width(settings.rows_at_once(compute.num_processes))
     totals = fit(
@@ -316,7 +313,7 @@ class Finetune(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)

@@ -7,12 +7,11 @@ from typing import Any, ClassVar, Literal
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
-from ptft.compute import Compute, limit_threads
+from ptft.compute import limit_threads
 from ptft.config import plain
 from ptft.corpus.sources import describe, title
 from ptft.display import Display
 from ptft.errors import DataError
-from ptft.models.attention import choose_attention
 from ptft.models.building import (
     grow_embeddings,
     grown_size,
@@ -23,6 +22,7 @@ from ptft.models.building import (
     save_model,
 )
 from ptft.models.flops import model_flops
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
@@ -54,11 +54,13 @@ class Pretrain(PretrainSettings):
     """
 
     name: ClassVar[str] = "pretrain"
+    compiles_usually: ClassVar[bool] = True
 
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
+        compiled = self.compiles(compute.device.type)
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
@@ -66,25 +68,27 @@ class Pretrain(PretrainSettings):
         for objective in self.objective:
             objective.annotate(model.config)
         with compute.main_first():
-            data = self._data(tokenizer, place)
-        choose_attention(model, compute.device.type, compute.precision, self.length)
+            data = self._data(tokenizer, place, is_static=compiled)
+        if self.packed_length:
+            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
+        self.prepare(model, compute, self.row_length)
         module = PretrainingModule(model, self.objective)
         compute.place(module)
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        flops = model_flops(model, self.length)
-        per_slot = flops.of(1, train.predictions_per_slot())
+        flops = model_flops(model, self.attended_length)
         size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
         budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
         steps = budget.steps(
             steps_per_epoch=train.steps_per_epoch / fill,
             tokens_per_step=lambda: fill * size().tokens,
             words_per_step=lambda: fill * size().text_tokens * words_per_token,
-            flops_per_step=lambda: fill * per_slot * size().slots,
+            flops_per_step=lambda: fill * flops.of(1, train.predictions_per_slot()) * size().slots,
         )
         train.total_steps = steps
-        plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
+        every = self.evaluate_every_steps
+        plan = self.plan(steps, self.seed, compiled=compiled, seconds=budget.seconds, evaluate_every_steps=every)
 
         @cache  # the last step may be measured while training as well
         def measure(step: int) -> dict[str, float]:
@@ -117,10 +121,9 @@ class Pretrain(PretrainSettings):
             place.folder / "milestones", self.milestones_words, words_per_token, write_averaged, place.display
         )
         totals = fit(
-            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
+            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display, what="pretraining",
             folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
             cost=Cost.on(compute, flops), measure=measure_and_keep, marks=marks if self.milestones_words else None,
-            what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         trained = compute.whole(module).model
@@ -191,12 +194,13 @@ class Pretrain(PretrainSettings):
         preset = PRESETS[self.preset]
         return new_config(preset, tokenizer, positions=preset.positions, dropout=self.preset_dropout, shape=self.shape)
 
-    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> PretrainingData:
+    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place, *, is_static: bool) -> PretrainingData:
         place.display.say(f"corpus: {describe(self.corpus)}")
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
         versions = self.duplicates if self.static else 0
-        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        limits = (self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        rows = RowSettings(self.objective, *limits, self.packing, is_static)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

@@ -21,6 +21,8 @@ from ptft.compute import Compute, limit_threads
 from ptft.corpus.store import StoreInfo, TokenStore
 from ptft.models.attention import choose_attention
 from ptft.models.building import grown_size, new_config, new_model
+from ptft.models.checkpointing import checkpoint_layers
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.presets import PRESETS
 from ptft.objectives.rows import Batch, Vocabulary
 from ptft.optim.optimizer import Optimizers
@@ -99,7 +101,7 @@ def random_batches(step: Pretrain, config: PretrainedConfig, num_rows: int) -> P
         num_rows: Rows of a batch.
     """
     num_sentences = 4 * -(-step.length // _SENTENCE)
-    documents = np.full(2 + num_rows // 2, num_sentences)
+    documents = np.full(2 + num_rows * step.row_length // (2 * step.length), num_sentences)
     return _batches(step, config, num_rows, documents, np.full(documents.sum(), _SENTENCE))
 
 
@@ -109,7 +111,7 @@ def text_batches(step: Pretrain, config: PretrainedConfig) -> PretrainingBatches
     A sentence has 8 to 40 tokens and a document 1 to 40 sentences, each number equally often.
     """
     (fewest, most), (shortest, longest) = _SENTENCES_OF_TEXT, _TOKENS_OF_TEXT
-    tokens = max(_LIKE_TEXT, 4 * step.rows_per_step * step.length)
+    tokens = max(_LIKE_TEXT, 4 * step.rows_per_step * step.row_length)
     number = 1 + round(tokens / (fewest + most) * 2 / (shortest + longest) * 2)
     drawn = rng.integers(most - fewest + 1, step.seed, rng.key_of("random documents"), np.arange(number))
     documents = fewest + drawn.astype(np.int64)
@@ -140,15 +142,19 @@ def _batches(
     closes[ends - 1] = True
     info = StoreInfo("random", "uint32", len(documents), len(sentences), size, size, size, {})
     store = TokenStore(ids.astype(np.uint32), ends[np.cumsum(documents) - 1], np.packbits(closes), info)
-    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp())
-    sampler = rows.decides.sampler(store, vocabulary, step.length, num_rows, step.seed)
+    rows = RowSettings(step.objective, step.length, num_rows, step.seed, 0, BatchRamp(), step.packing)
+    sampler = rows.sampler(store, vocabulary, num_rows, step.seed)
     return PretrainingBatches(sampler, step.objective, vocabulary, num_rows)
 
 
 def prepared(step: Pretrain, config: PretrainedConfig, compute: Compute) -> tuple[PretrainingModule, Optimizers]:
-    """A new model with its objectives on the device, in training, and its optimizers."""
+    """A new model with its objectives on the device, in training, and its optimizers; torch's compiler is left out."""
     model = new_model(config, step.head, step.seed)
-    choose_attention(model, compute.device.type, compute.precision, step.length)
+    if step.packed_length:
+        choose_packed_attention(model, step.packed_attention, compute.device.type, compute.precision)
+    choose_attention(model, compute.device.type, compute.precision, step.row_length)
+    if step.gradient_checkpointing:
+        checkpoint_layers(model)
     module = PretrainingModule(model, step.objective).to(compute.device).train()
     return module, step.optimizers(module, compute, step.lr)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,15 @@ def save_checkpoint(
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints below ``folder`` that were finished, oldest first."""
     return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def kept_precision(folder: Path) -> str:
+    """The precision of matrix products with which a run folder's checkpoints were made; empty where there are none."""
+    for pattern in ("", "*/"):  # a run of several seeds has folders for them
+        for path in sorted(folder.glob(f"{pattern}checkpoints/step-*/{_STATE}"), reverse=True):
+            with suppress(OSError, ValueError, AttributeError):
+                return str(json.loads(path.read_bytes()).get("precision", ""))
+    return ""
 
 
 def examine(path: Path) -> tuple[dict[str, Any], str]:

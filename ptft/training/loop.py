@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptft import rng
 from ptft.compute import Compute
 from ptft.display import Silent
+from ptft.models.compiling import eagerly
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import Optimizers
 from ptft.training.guard import Guard
@@ -93,7 +94,7 @@ def train(
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
         counts, sizes, batch_hash = _totals(batches, weights, compute)
-        gradients = partial(_gradients, module, weights, counts, compute, (seed, step))
+        gradients = partial(_gradients, module, weights, counts, compute, (seed, step), feed)
         sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)
         grad_norm = optimizers.clip(clip_norm)
         if guard is None or guard.allows(step + 1, loss, grad_norm):
@@ -111,14 +112,19 @@ def _gradients(
     counts: Mapping[str, float],
     compute: Compute,
     keys: tuple[int, int],
+    feed: Feed,
     batches: list[Batch],
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Add the gradients of the micro-batches; gives the loss sums by objective, and this process's part of the loss."""
+    """Add the gradients of the micro-batches; gives the loss sums by objective, and this process's part of the loss.
+
+    What was compiled was so for micro-batches of full size; smaller ones, at a block's end or of a growing batch, go
+    through it eagerly.
+    """
     sums: dict[str, Tensor] = {}
     losses: list[Tensor] = []
     for index, batch in enumerate(batches):
         torch.manual_seed(int(rng.bits(*keys, index, compute.rank)) >> 1)
-        with compute.no_sync(module, index < len(batches) - 1):
+        with compute.no_sync(module, index < len(batches) - 1), eagerly(batch.num_rows < feed.rows):
             with compute.autocast():
                 parts: dict[str, Tensor] = module(batch.tensors)
             loss = torch.stack([weights[name] / max(counts[name], 1) * part for name, part in parts.items()]).sum()

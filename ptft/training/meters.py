@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ptft.compute import Compute
+from ptft.models.compiling import num_compilations
 from ptft.models.flops import Flops, peak_flops
 from ptft.training.loop import StepReport
 from ptft.training.position import Stopwatch
@@ -74,9 +75,13 @@ class Meter:
         compute: Its device's work is waited for when the meters are read.
         watch: The clock.
         totals: Of the whole training.
+        counts_graphs: Whether to tell ``recompilations``, what torch compiled since the training began.
     """
 
-    def __init__(self, cost: Cost, compute: Compute, watch: Stopwatch, totals: Totals) -> None:
+    def __init__(
+        self, cost: Cost, compute: Compute, watch: Stopwatch, totals: Totals, *, counts_graphs: bool = False
+    ) -> None:
+        self._graphs = num_compilations() if counts_graphs else None
         self._cost = cost
         self._compute = compute
         self._watch = watch
@@ -100,6 +105,8 @@ class Meter:
         self._totals.spend(now, self._cost.peak)
         self._since.spend(now - self._began, self._cost.peak)
         figures = speed([self._since])
+        if self._graphs is not None:
+            figures["recompilations"] = num_compilations() - self._graphs
         if device.type == "cuda":
             figures["memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         self._since, self._began = Totals(), now

@@ -66,7 +66,8 @@ class Checkpoints:
         guard.verify(totals.step)
         failure = ""
         if self.folder is not None and (self.compute.is_main or self.compute.is_sharded):
-            more = {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
+            more: dict[str, Any] = {"precision": self.compute.precision, "identity": dict(self.identity or {})}
+            more["best"] = self.best.state() if self.best else {}
             try:
                 folder, writes = self.folder / "checkpoints", self.compute.is_main
                 save_checkpoint(folder, self.module, self.optimizers, totals.state() | more, self.keep, writes=writes)

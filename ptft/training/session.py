@@ -15,6 +15,7 @@ from ptft.errors import RecipeError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.best import Best
+from ptft.training.compilation import compile_now
 from ptft.training.determinism import cost_of_determinism
 from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import listening
@@ -56,6 +57,7 @@ class Plan:
         evaluate_every_steps: How often ``measure`` is called; 0 for never.
         workers: Threads that build batches ahead.
         guard: What is done with a step that is no number.
+        compiled: Whether the module's body is to be compiled, before the first step.
     """
 
     steps: int
@@ -69,6 +71,7 @@ class Plan:
     evaluate_every_steps: int = 0
     workers: int = 1
     guard: GuardSettings = _GUARD
+    compiled: bool = False
 
 
 def fit(
@@ -115,8 +118,8 @@ def fit(
     wrapped = compute.wrap(module.train())
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
-    _say_cost(wrapped, feed, compute, display)
-    meter = Meter(cost, compute, watch, totals)
+    _prepare(wrapped, feed, compute, plan, display, watch)
+    meter = Meter(cost, compute, watch, totals, counts_graphs=plan.compiled)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
         start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm, guard=guard, say=display.say,
@@ -185,9 +188,12 @@ def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, sto
     return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
 
 
-def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
-    if compute.is_deterministic and compute.device.type != "cpu":
-        display.say(cost_of_determinism(module, feed.first(), compute))
+def _prepare(module: nn.Module, feed: Feed, compute: Compute, plan: Plan, display: Display, watch: Stopwatch) -> None:
+    with watch.paused():
+        if compute.is_deterministic and compute.device.type != "cpu":
+            display.say(cost_of_determinism(module, feed.first(), compute))
+        if plan.compiled:
+            compile_now(module, feed.largest(), compute)
 
 
 def _is_due(step: int, every: int) -> bool:

@@ -174,6 +174,9 @@ class PretrainingModule(nn.Module):
 class Feed:
     """The micro-batches of one process, built ahead by threads; what they are does not depend on how many there are.
 
+    On a CUDA device the threads lay them into pinned memory, and they are copied by a stream of their own, beside what
+    the device still works on: what it is asked next waits for the copy, the host for nothing.
+
     Args:
         source: Batches as a function of the step.
         shares: Row ranges of this process.
@@ -198,6 +201,7 @@ class Feed:
         self._device = device
         self._range = (start, stop)
         self._workers = workers
+        self._copies: torch.cuda.Stream | None = None
         self.shares = list(shares)
         self.most_rows = most_rows
         """Most rows of a micro-batch, where they were halved; 0 where they are as they were given."""
@@ -216,19 +220,38 @@ class Feed:
         return self._place(self._build(step, self.shares))
 
     def _build(self, step: int, shares: list[tuple[int, int]]) -> list[Batch]:
-        return [batch for share in shares for batch in self._source.micro_batches(step, *share)]
+        batches = (batch for share in shares for batch in self._source.micro_batches(step, *share))
+        return [self._pinned(batch) for batch in batches]
+
+    def _pinned(self, batch: Batch) -> Batch:
+        if self._device.type == "cpu":
+            return batch
+        return replace(batch, tensors={name: tensor.pin_memory() for name, tensor in batch.tensors.items()})
 
     def _place(self, batches: list[Batch]) -> list[Batch]:
         if self._device.type == "cpu":
             return batches
-        return [
-            replace(b, tensors={n: t.pin_memory().to(self._device, non_blocking=True) for n, t in b.tensors.items()})
-            for b in batches
-        ]
+        self._copies = self._copies or torch.cuda.Stream(self._device)
+        with torch.cuda.stream(self._copies):
+            placed = [
+                replace(b, tensors={n: t.to(self._device, non_blocking=True) for n, t in b.tensors.items()})
+                for b in batches
+            ]
+        now = torch.cuda.current_stream(self._device)
+        now.wait_stream(self._copies)
+        for batch in placed:
+            for tensor in batch.tensors.values():
+                tensor.record_stream(now)  # its memory is not used again before what is asked of it now is done
+        return placed
 
     def first(self) -> Batch:
         """The first micro-batch of all."""
         return self._place(self._build(self._range[0], self.shares))[0]
+
+    def largest(self) -> Batch:
+        """Some micro-batch of full size, which the first one of a growing batch is not."""
+        start, stop = max(self.shares, key=lambda share: share[1] - share[0])
+        return self._place([self._pinned(self._source.batch(0, start, stop))])[0]
 
     def __iter__(self) -> Iterator[list[Batch]]:
         """One list of micro-batches a step."""

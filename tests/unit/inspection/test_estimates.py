@@ -173,6 +173,20 @@ def test_memory_says_its_parts(facts):
     assert float(sizes[0]) == pytest.approx(sum(map(float, sizes[1:])), abs=0.3)
 
 
+def test_packed_rows_are_as_wide_as_they_say(facts):
+    shape = [*TINY, "rows_per_step=4", "length=16", "budget=100steps"]
+    step = settings(*shape, "packed_length=48")
+    batch = random_rows(step, planned_config(step, planned_tokenizer(step)), 4)
+    assert batch.tensors["input_ids"].shape == (4, 48)
+    assert batch.num_tokens > 0.95 * batch.num_slots
+    packed, plain = facts(*shape, "packed_length=48", timed=True), facts(*shape)
+    assert packed["tokens"] == "at most 19,200: 100 steps of 4 x 48"
+    activations = [float(re.search(r"at once ([\d.]+) MB", found["memory"])[1]) for found in (packed, plain)]
+    assert activations[0] > 2 * activations[1]
+    pattern = r"about [\d.]+ \w+ at [\d,]+ tokens a second, measured here with 4 rows"
+    assert re.fullmatch(pattern, packed["time"])
+
+
 def test_time_is_measured_where_the_model_fits(facts, monkeypatch):
     text = facts(*TINY, "rows_per_step=4", "length=16", "budget=100steps", timed=True)["time"]
     assert re.fullmatch(r"about [\d.]+ \w+ at [\d,]+ tokens a second, measured here with 4 rows", text)

@@ -80,6 +80,7 @@ def settings(pretrain_settings, bert_run, table):
     return {
         "bert": ("pretrain", pretrain_settings("bert", dropout=0.2, evaluate_every_steps=3, **fixed)),
         "gpt2": ("pretrain", pretrain_settings("gpt2", dropout=0.2, optimizer={"name": "muon"}, **fixed)),
+        "packed": ("pretrain", pretrain_settings("bert", dropout=0.2, packed_length=48, **fixed)),
         "averaged, ramp": (
             "pretrain",
             pretrain_settings("gpt2", dropout=0.2, ema=0.8, evaluate_every_steps=3, batch_ramp=RAMP, **fixed),
@@ -132,7 +133,7 @@ def resume(step, settings):
     return do
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "averaged, ramp", "finetune", "finetune scratch"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "packed", "averaged, ramp", "finetune", "finetune scratch"])
 def test_crash_between_checkpoints(name, tmp_path, resume, whole_run, crashed):
     folder = crashed(name, tmp_path / "run")
     assert checkpoints(folder) == ["step-00000002", "step-00000004"]
