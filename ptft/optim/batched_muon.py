@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ptft.optim.optimizer import Group
 
-_ELEMENTS_AT_ONCE = 1 << 26  # of the matrices in one batch, which needs some copies of them in bf16
+_ELEMENTS_AT_ONCE = {"cpu": 1 << 19}  # of the matrices in one batch; on a CPU they stay in its cache
+_MANY = 1 << 26
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -41,7 +42,7 @@ class BatchedMuon(torch.optim.Muon):
         torch._foreach_lerp_(means, gradients, 1 - momentum)
         updates = torch._foreach_lerp(gradients, means, momentum) if group["nesterov"] else means
         lying = torch.stack([_lying(update) for update in updates])
-        made = orthogonalised(lying, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(matrices[0].dtype)
+        made = orthogonalised(lying, group["ns_coefficients"], group["ns_steps"], group["eps"])
         torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
         for matrix, update in zip(matrices, made, strict=True):
             turned = update.T if matrix.shape[0] > matrix.shape[1] else update
@@ -57,7 +58,8 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def _batches(matrices: list[Tensor]) -> Iterator[list[Tensor]]:
-    size = max(1, _ELEMENTS_AT_ONCE // matrices[0].numel())
+    at_once = _ELEMENTS_AT_ONCE.get(matrices[0].device.type, _MANY)
+    size = max(1, at_once // matrices[0].numel())
     for start in range(0, len(matrices), size):
         yield matrices[start : start + size]
 
