@@ -22,7 +22,6 @@ from ptft.config import load
 from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.inspection.trial import random_rows
 from ptft.models.building import new_model
-from ptft.models.compiling import compile_body
 from ptft.optim.batched_muon import BatchedMuon
 from ptft.steps import STEPS
 from ptft.training.work import PretrainingModule
