@@ -24,6 +24,7 @@ from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.models.building import new_model
 from ptft.optim.batched_muon import BatchedMuon
 from ptft.steps import STEPS
+from ptft.steps.trial import random_rows
 from ptft.training.work import PretrainingModule
 
 MODELS = {

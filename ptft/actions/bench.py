@@ -67,8 +67,8 @@ class Bench(Action):
     """Measure how fast a preset trains on this machine, and how long some numbers of tokens would take.
 
     The real training loop works on random tokens, in sentences and documents of as many lengths as text has, so that no
-    data is needed; nothing is kept. The meters are those of the log (``ptft.training.meters``). Memory is what torch
-    allocated on a CUDA device, elsewhere all of the process, libraries included.
+    data is needed; nothing is kept. The meters are those of the log (``ptft.training.meters``). Torch's compiler is
+    left out. Memory is what torch allocated on a CUDA device, elsewhere all of the process, libraries included.
     """
 
     name: ClassVar[str] = "bench"
@@ -139,7 +139,12 @@ class Bench(Action):
         """The pretraining that is measured."""
         usual = {"encoder": "masked_lm", "decoder": "causal_lm"}[PRESETS[self.preset].kind]
         own = {name: value for name, value in plain(self).items() if name in Pretrain.model_fields}
-        own |= {"objective": own["objective"] or [usual], "precision": precision, "budget": "1000steps"}
+        own |= {
+            "objective": own["objective"] or [usual],
+            "precision": precision,
+            "budget": "1000steps",
+            "compile": False,
+        }
         return load(Pretrain, base=own | {"corpus": {"path": "embedded"}}, base_origin="bench").settings
 
     def _measured(self, precision: str, attention: str, seconds: float, display: Display) -> dict[str, Any]:

@@ -154,13 +154,12 @@ class LabelledBatches(BatchSource):
         return sorted({self._numbers[index] for index in self._index(step, 0, self.rows_per_step)})
 
     def mean_width(self, rows_at_once: int) -> float:
-        """Positions of a row with so many in a micro-batch: the mean over the positions of the first steps."""
+        """How many positions one sees, with so many texts in a micro-batch: the mean over those of the first steps."""
         starts = range(0, self.rows_per_step, rows_at_once)
         shares = [(start, min(start + rows_at_once, self.rows_per_step)) for start in starts]
         steps = range(min(_SAMPLED_STEPS, self.steps_per_epoch))
         first = [self.batch(step, *share) for step in steps for share in shares]
-        slots = [batch.num_slots for batch in first]
-        return sum(n * n / len(b.tensors["input_ids"]) for n, b in zip(slots, first, strict=True)) / sum(slots)
+        return sum(map(_seen, first)) / sum(batch.num_slots for batch in first)
 
     def _index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
         size = len(self._labels)
@@ -170,6 +169,13 @@ class LabelledBatches(BatchSource):
             here = place // size == epoch
             rows[here] = rng.permuted(place[here] % size, size, self._seed, int(epoch))
         return rows
+
+
+def _seen(batch: Batch) -> float:
+    """How many positions all of a batch see together: those of the row, in packed rows of the text."""
+    if "part_ends" in batch.tensors:
+        return float(batch.tensors["lengths"].square().sum())
+    return batch.num_slots**2 / batch.num_rows
 
 
 def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> Int[ndarray, " texts"]:

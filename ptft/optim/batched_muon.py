@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ptft.optim.optimizer import Group
 
-_ELEMENTS_AT_ONCE = 1 << 26  # of the matrices in one batch, which needs some copies of them in bf16
+_LARGE = {"cpu": 1 << 16}  # from so many elements on a matrix keeps the device busy by itself
+_ELEMENTS_AT_ONCE = {"cpu": 1 << 19}  # of the matrices in one batch; on a CPU they stay in its cache
+_MANY = 1 << 26
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -40,8 +42,9 @@ class BatchedMuon(torch.optim.Muon):
         means = [self._mean(matrix) for matrix in matrices]
         torch._foreach_lerp_(means, gradients, 1 - momentum)
         updates = torch._foreach_lerp(gradients, means, momentum) if group["nesterov"] else means
-        lying = torch.stack([_lying(update) for update in updates])
-        made = orthogonalised(lying, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(matrices[0].dtype)
+        lying = [_lying(update) for update in updates]
+        options = group["ns_coefficients"], group["ns_steps"], group["eps"]
+        made = orthogonalised(torch.stack(lying), *options) if lying[1:] else [orthogonalised(lying[0], *options)]
         torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
         for matrix, update in zip(matrices, made, strict=True):
             turned = update.T if matrix.shape[0] > matrix.shape[1] else update
@@ -57,7 +60,9 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def _batches(matrices: list[Tensor]) -> Iterator[list[Tensor]]:
-    size = max(1, _ELEMENTS_AT_ONCE // matrices[0].numel())
+    kind, elements = matrices[0].device.type, matrices[0].numel()
+    at_once = _ELEMENTS_AT_ONCE.get(kind, _MANY) if elements < _LARGE.get(kind, _MANY) else elements
+    size = max(1, at_once // elements)
     for start in range(0, len(matrices), size):
         yield matrices[start : start + size]
 
@@ -72,18 +77,19 @@ def orthogonalised(matrices: Tensor, coefficients: tuple[float, float, float], s
     """Matrices whose singular values are near 1, by Newton and Schulz's iteration, in the type that they have.
 
     Args:
-        matrices: No higher than wide: (matrices, rows, columns).
+        matrices: No higher than wide: (matrices, rows, columns), or a single one.
         coefficients: Of the first, third and fifth power.
         steps: Iterations.
         eps: The least norm that is divided by.
     """
     a, b, c = coefficients
-    norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    product: Any = torch.addmm if matrices.ndim == 2 else torch.baddbmm
+    norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
     found: Tensor = matrices / norms.clamp(min=eps)
     for _ in range(steps):
         gram = found @ found.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        found = torch.baddbmm(found, polynomial, found, beta=a)
+        polynomial = product(gram, gram, gram, beta=b, alpha=c)
+        found = product(found, polynomial, found, beta=a)
     return found
 
 

@@ -116,10 +116,9 @@ class Pretrain(PretrainSettings):
             place.folder / "milestones", self.milestones_words, words_per_token, write_averaged, place.display
         )
         totals = fit(
-            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
+            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display, what="pretraining",
             folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
             cost=Cost.on(compute, flops), measure=measure_and_keep, marks=marks if self.milestones_words else None,
-            what="pretraining",
         )  # fmt: skip
         figures = measure(totals.step)
         trained = compute.whole(module).model

@@ -125,8 +125,9 @@ class TrainingStep(Step):
 
         Compiled is one shape: micro-batches of full size, their rows padded to ``length``. Others go through the body
         eagerly (the end of a block, a batch that still grows, evaluation), so that nothing is compiled again after the
-        first step but where memory was short; ``recompilations`` in ``metrics.jsonl`` counts. Losses are those of the
-        eager body but for rounding; dropout is drawn otherwise.
+        first step but where memory was short, or where the number of texts in packed rows passes a power of two and
+        attention needs no mask; ``recompilations`` in ``metrics.jsonl`` counts. Losses are those of the eager body but
+        for rounding; dropout is drawn otherwise.
 
         Raises:
             DeviceError: It is asked for under FSDP.

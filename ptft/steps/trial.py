@@ -148,7 +148,7 @@ def _batches(
 
 
 def prepared(step: Pretrain, config: PretrainedConfig, compute: Compute) -> tuple[PretrainingModule, Optimizers]:
-    """A new model with its objectives on the device, in training, and its optimizers."""
+    """A new model with its objectives on the device, in training, and its optimizers; torch's compiler is left out."""
     model = new_model(config, step.head, step.seed)
     if step.packed_length:
         choose_packed_attention(model, step.packed_attention, compute.device.type, compute.precision)

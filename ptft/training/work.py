@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -261,7 +262,8 @@ class Feed:
                 yield self._place(self._build(step, self.shares))
             return
         ahead = self._workers + 1
-        with ThreadPoolExecutor(self._workers, "ptft-feed") as pool:
+        there = None if self._device.index is None else partial(torch.cuda.set_device, self._device)
+        with ThreadPoolExecutor(self._workers, "ptft-feed", there) as pool:
             waiting: deque[tuple[list[tuple[int, int]], Future[list[Batch]]]] = deque()
 
             def order(step: int) -> None:

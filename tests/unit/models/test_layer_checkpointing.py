@@ -13,6 +13,7 @@ from ptft.models.building import new_model
 from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.prediction import Forward
 from ptft.steps import STEPS
+from ptft.steps.trial import random_rows
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,

@@ -180,6 +180,9 @@ def test_flops_are_of_rows_as_wide_as_they_come():
     widths = [source.batch(0, start, start + 2).tensors["input_ids"].shape[1] for start in (0, 2)]
     assert source.mean_width(2) == pytest.approx(sum(width**2 for width in widths) / sum(widths))
     assert source.mean_width(1) == pytest.approx((8**2 + 8**2 + 16**2 + 16**2) / 48)
+    packed = LabelledBatches(texts, np.zeros(4, np.int64), 4, seed=0, packed=True)
+    seen = 3**2 + 8**2 + 9**2 + 16**2  # each text only itself
+    assert packed.mean_width(4) == pytest.approx(seen / packed.batch(0, 0, 4).num_slots)
 
 
 def test_several_seeds(finetune, bert_run, tmp_path):

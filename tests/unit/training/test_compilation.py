@@ -1,6 +1,9 @@
 """``compile=true``: one compilation before the first step and none after it, and the losses of the eager body."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -58,13 +61,17 @@ def pretrain(settings, folder, **others):
     return log_of(folder)
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "hybrid"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_pretraining_compiles_once(kind, precision, backend, tmp_path, pretrain_settings, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "precision", "others"),
+    [
+        ("bert", "fp32", {}), ("bert", "bf16", {"objective": "masked_lm"}), ("bert", "fp32", {"packed_length": 64}),
+        ("gpt2", "fp32", {"packed_length": 64}), ("gpt2", "bf16", {}), ("llama", "fp32", {}), ("hybrid", "bf16", {}),
+    ],
+)  # fmt: skip
+def test_pretraining_compiles_once(kind, precision, others, backend, tmp_path, pretrain_settings, monkeypatch):
     monkeypatch.setattr("ptft.compute.has_native_bf16", lambda: True)
-    settings = pretrain_settings(
-        kind, budget=f"{STEPS_DONE}steps", accumulate=2, evaluate_every_steps=4, precision=precision
-    )
+    common = {"budget": f"{STEPS_DONE}steps", "accumulate": 2, "evaluate_every_steps": 4, "precision": precision}
+    settings = pretrain_settings(kind, **common, **others)
     log = pretrain(settings, tmp_path / "run", compile=True)
     assert [line["recompilations"] for line in log] == [0] * STEPS_DONE
     assert backend.graphs == 1
@@ -167,6 +174,39 @@ def test_nothing_compiled_costs_nothing():
     assert num_compilations() == 0
     with eagerly(), eagerly(active=False):
         pass
+
+
+# A training with torch's tracing, but without its code generator, which takes long.
+TRAIN = """
+import json, sys
+from functools import partial
+import ptft.run, ptft.steps.training_step as training_step
+from ptft.models.compiling import compile_body
+
+training_step.compile_body = partial(compile_body, backend="aot_eager")
+ptft.run.write_report = lambda folder: None
+ptft.run.perform("pretrain", **json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_compile_once_and_have_the_losses_of_one(tmp_path, pretrain_settings):
+    common = {"budget": "12steps", "dropout": 0.0, "precision": "fp32", "threads": 1, "evaluate_every_steps": 5}
+    settings = pretrain_settings("bert", **common, cache=str(tmp_path / "cache"))
+    (tmp_path / "train.py").write_text(TRAIN)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for command, out, others in (
+        (torchrun, "two", {"compile": True, "accumulate": 2}), ([sys.executable], "one", {"compile": False}),
+    ):  # fmt: skip
+        given = json.dumps({**settings, **others, "out": str(tmp_path / out)})
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(
+            [*command, str(tmp_path / "train.py"), given], env=environment, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    ours, theirs = (log_of(tmp_path / name) for name in ("two", "one"))
+    assert {line["recompilations"] for line in ours} == {0}
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-5)
 
 
 @pytest.mark.slow
