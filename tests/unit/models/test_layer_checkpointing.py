@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from ptft.inspection.trial import random_rows
 from transformers import BertConfig, GPT2Config, LlamaConfig, ModernBertConfig
 
 from ptft.config import load
