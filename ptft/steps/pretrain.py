@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
-from ptft.compute import limit_threads
+from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.corpus.sources import describe, title
 from ptft.display import Display
@@ -69,8 +69,6 @@ class Pretrain(PretrainSettings):
             objective.annotate(model.config)
         with compute.main_first():
             data = self._data(tokenizer, place, is_static=compiled)
-        if self.packed_length:
-            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
         self.prepare(model, compute, self.row_length)
         module = PretrainingModule(model, self.objective)
         compute.place(module)
@@ -131,6 +129,12 @@ class Pretrain(PretrainSettings):
         if self.milestones_words:
             result.lineage["milestones"] = written_milestones(place.folder / "milestones")
         return result
+
+    def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
+        """Packed rows have an attention of their own."""
+        if self.packed_length:
+            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
+        super().prepare(model, compute, length)
 
     def _steps(self, data: TrainingData, flops: Flops) -> int:
         """Updates until the end of the budget, 0 where it is a time; micro-batches have no part in it."""

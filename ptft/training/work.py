@@ -262,7 +262,8 @@ class Feed:
                 yield self._place(self._build(step, self.shares))
             return
         ahead = self._workers + 1
-        there = None if self._device.index is None else partial(torch.cuda.set_device, self._device)
+        is_one_of_many = self._device.type == "cuda" and self._device.index is not None
+        there = partial(torch.cuda.set_device, self._device) if is_one_of_many else None
         with ThreadPoolExecutor(self._workers, "ptft-feed", there) as pool:
             waiting: deque[tuple[list[tuple[int, int]], Future[list[Batch]]]] = deque()
 

@@ -210,6 +210,7 @@ def test_two_processes_compile_once_and_have_the_losses_of_one(tmp_path, pretrai
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler uses what torch deprecates
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_torchs_compiler_gives_the_losses_of_the_eager_body(kind, tmp_path, pretrain_settings):
     settings = pretrain_settings(kind, dropout=0.0, budget="12steps")
