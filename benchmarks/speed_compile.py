@@ -15,7 +15,6 @@ from functools import partial
 
 import torch
 from measure import Table, arguments
-from ptft.inspection.trial import random_rows
 from torch import Tensor, nn
 
 from ptft.compute import Compute

@@ -133,7 +133,8 @@ class Pretrain(PretrainSettings):
     def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
         """Packed rows have an attention of their own."""
         if self.packed_length:
-            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
+            how = (self.packed_attention, compute.device.type, compute.precision)
+            choose_packed_attention(model, *how, self.texts_a_row)
         super().prepare(model, compute, length)
 
     def _steps(self, data: TrainingData, flops: Flops) -> int:

@@ -151,7 +151,8 @@ def prepared(step: Pretrain, config: PretrainedConfig, compute: Compute) -> tupl
     """A new model with its objectives on the device, in training, and its optimizers; torch's compiler is left out."""
     model = new_model(config, step.head, step.seed)
     if step.packed_length:
-        choose_packed_attention(model, step.packed_attention, compute.device.type, compute.precision)
+        how = (step.packed_attention, compute.device.type, compute.precision)
+        choose_packed_attention(model, *how, step.texts_a_row)
     choose_attention(model, compute.device.type, compute.precision, step.row_length)
     if step.gradient_checkpointing:
         checkpoint_layers(model)
