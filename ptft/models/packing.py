@@ -72,13 +72,13 @@ class Layout:
     def ends(self, lengths: Int[ndarray, " examples"]) -> Int[ndarray, " parts+1"]:
         """Where the parts of all rows end in the flattened (rows, width), in order, after a 0.
 
-        Padding is a part too. The last end is repeated up to a multiple of 64, so that batches differ less in shape.
+        Padding is a part too. The last end is repeated up to a power of two, so that batches hardly differ in shape.
         """
         parts = self.parts(lengths)
         last = np.ones(parts.shape, bool)
         last[:, :-1] = parts[:, 1:] != parts[:, :-1]
         ends = np.concatenate(([0], 1 + np.flatnonzero(last)))
-        return np.pad(ends, (0, -len(ends) % 64), mode="edge")
+        return np.pad(ends, (0, (1 << (len(ends) - 1).bit_length()) - len(ends)), mode="edge")
 
 
 def _longest(lengths: Int[ndarray, " examples"]) -> int:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from ptft.corpus.store import TokenStore
-from ptft.objectives.rows import Rows, Vocabulary, pad_to_multiple
+from ptft.objectives.rows import Rows, Vocabulary
 
 Pairs = Int[ndarray, "examples 5"]
 """For each example where A begins and ends, where B does (nowhere if it is empty), and the label of the pair."""
@@ -22,6 +22,11 @@ class Frame(ABC):
     def num_special(self) -> int:
         """How many tokens it adds to a full example."""
 
+    @property
+    @abstractmethod
+    def may_be_cut(self) -> bool:
+        """Whether two parts of an example are examples, too."""
+
     @abstractmethod
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """The model's input tokens in each example."""
@@ -32,11 +37,11 @@ class Frame(ABC):
         pairs: Pairs,
         store: TokenStore,
         vocabulary: Vocabulary,
-        longest: int,
+        width: int,
         draw_keys: Int[ndarray, " examples"],
         epoch_keys: tuple[int, int],
     ) -> Rows:
-        """The examples as rows, padded to the longest of them, at most to ``longest``."""
+        """The examples as rows, with room for ``width`` of the model's input tokens."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Enclosed(Frame):
         """Two or three."""
         return 2 if self.single_texts else 3
 
+    @property
+    def may_be_cut(self) -> bool:
+        """Single texts."""
+        return self.single_texts
+
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """Both texts and the special tokens around them."""
         b_length = pairs[:, 3] - pairs[:, 2]
@@ -61,14 +71,13 @@ class Enclosed(Frame):
         pairs: Pairs,
         store: TokenStore,
         vocabulary: Vocabulary,
-        longest: int,
+        width: int,
         draw_keys: Int[ndarray, " examples"],
         epoch_keys: tuple[int, int],
     ) -> Rows:
         """Special tokens and token types in place."""
         a_length, b_length = pairs[:, 1] - pairs[:, 0], pairs[:, 3] - pairs[:, 2]
         lengths = self.lengths(pairs)
-        width = pad_to_multiple(lengths, longest)
         column = np.arange(width)
         a_stop = 1 + a_length[:, None]
         b_stop = a_stop + 1 + b_length[:, None]
@@ -107,6 +116,11 @@ class Continued(Frame):
         """None: the token before a text takes the place of its last, which is not fed."""
         return 0
 
+    @property
+    def may_be_cut(self) -> bool:
+        """Anywhere."""
+        return True
+
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """As many as there are predictions."""
         length: Int[ndarray, " examples"] = pairs[:, 1] - pairs[:, 0]
@@ -117,13 +131,13 @@ class Continued(Frame):
         pairs: Pairs,
         store: TokenStore,
         vocabulary: Vocabulary,
-        longest: int,
+        width: int,
         draw_keys: Int[ndarray, " examples"],
         epoch_keys: tuple[int, int],
     ) -> Rows:
         """Rows one token longer than the model's input, as those of windows."""
         lengths = self.lengths(pairs) + 1
-        column = np.arange(pad_to_multiple(lengths - 1, longest) + 1)
+        column = np.arange(width + 1)
         source = pairs[:, 0:1] - 1 + column
         inside = column < lengths[:, None]
         ids = np.full(source.shape, max(0, vocabulary.pad), np.int64)

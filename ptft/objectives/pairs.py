@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ptft import rng
 from ptft.corpus.store import TokenStore
-from ptft.models.packing import Layout, best_fit
+from ptft.models.packing import Layout
 from ptft.objectives.frames import Enclosed, Frame
-from ptft.objectives.packed_plan import PackedPlan, Packing, packed_plan
+from ptft.objectives.packed_plan import PackedPlan, Packing, pack, packed_plan
 from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, pad_to_multiple
 
 _ROWS_PER_BLOCK = 16384
@@ -271,7 +271,7 @@ class PairSampler(Sampler):
         tokens = self.store.info.tokens
         self.blocks_per_epoch = max(1, tokens // (wanted * width))
         pairs = self._pass_over(0, 0, 0)
-        planned = best_fit(self._frame.lengths(pairs), width).num_rows if self._packing else len(pairs)
+        planned = pack(pairs, self._frame, width)[1].num_rows if self._packing else len(pairs)
         all_rows = planned * self.blocks_per_epoch * (1 + _MARGIN)
         self.blocks_per_epoch = max(1, round(all_rows / wanted))
         self.rows_per_block = math.ceil(all_rows / self.blocks_per_epoch / rows_per_step) * rows_per_step
@@ -347,7 +347,8 @@ class PairSampler(Sampler):
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows of a block, special tokens and token types in place."""
         pairs, keys, layout = self._examples(epoch, block, start, stop)
-        rows = self._frame.rows(pairs, self.store, self._vocabulary, self._length, keys, (self._seed, epoch))
+        width = pad_to_multiple(self._frame.lengths(pairs), self._length)
+        rows = self._frame.rows(pairs, self.store, self._vocabulary, width, keys, (self._seed, epoch))
         rows.layout = layout
         return rows
 
