@@ -68,7 +68,8 @@ class Pretrain(PretrainSettings):
         with compute.main_first():
             data = self._data(tokenizer, place)
         if self.packed_length:
-            choose_packed_attention(model, self.packed_attention, compute.device.type, compute.precision)
+            how = (self.packed_attention, compute.device.type, compute.precision)
+            choose_packed_attention(model, *how, self.texts_a_row)
         choose_attention(model, compute.device.type, compute.precision, self.row_length)
         module = PretrainingModule(model, self.objective)
         compute.place(module)
