@@ -261,9 +261,9 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
-    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
     if packed := is_packable(classifier.model.config):
-        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision)
+        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
+    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
