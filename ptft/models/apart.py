@@ -37,7 +37,8 @@ def _attend(
         attention_mask: What is added to the scores of the parts; of the rows, if they are not packed.
         dropout: Of attention.
         scaling: Of the scores.
-        part_places, part_origins: See :class:`ptft.models.packing.Layout`; None if rows are not packed.
+        part_places, part_origins: See :meth:`ptft.models.packing.Layout.places` and ``origins``; None if rows are not
+            packed.
     """
     how = {"dropout": dropout, "scaling": scaling, **others}
     if part_places is None or part_origins is None:
