@@ -1,16 +1,17 @@
 """Texts and labels as token ids, and the batches of an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from numpy import ndarray
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
-from ptft.models.packing import Layout, best_fit
+from ptft.models.packing import best_fit
 from ptft.objectives.rows import Batch, hash_rows, pad_to_multiple
 from ptft.tasks.task import Example
 from ptft.training.work import BatchSource
@@ -49,33 +50,43 @@ class EncodedTexts:
             labels: Of all texts, the number of each one's label; None leaves labels out.
             packed: Let short texts share a row, none seeing another. The batch has the same texts and the same hash.
             is_static: Make rows as wide as the longest input.
-
-        Returns:
-            Besides the model's inputs ``parts``, the number of each slot's text from 0 on (at padding the number of
-            texts), and the texts' ``lengths``. Packed rows have ``position_ids`` and ``part_ends`` in place of an
-            ``attention_mask`` (see :func:`ptft.models.packed_attention.packed_inputs`).
         """
         lengths = np.array([len(self.ids[i]) for i in index])
         width = self.length if is_static else pad_to_multiple(lengths, self.length)
-        numbers = np.arange(len(index))
-        layout = best_fit(lengths, width) if packed else Layout(numbers, np.zeros_like(numbers), len(index), width)
         ids = self._padded(self.ids, index, width, self.pad)
-        parts = layout.placed(np.broadcast_to(numbers[:, None], ids.shape), lengths, len(index))
-        arrays = {"input_ids": layout.placed(ids, lengths, self.pad), "parts": parts, "lengths": lengths}
+        arrays = {"input_ids": ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
         if self.segments is not None:
-            arrays["token_type_ids"] = layout.placed(self._padded(self.segments, index, width, 0), lengths)
+            arrays["token_type_ids"] = self._padded(self.segments, index, width, 0)
         if packed:
-            arrays |= {"position_ids": layout.positions(lengths), "part_ends": layout.ends(lengths)}
-        else:
-            arrays["attention_mask"] = (parts < len(index)).astype(np.int64)
+            arrays = self._shared(arrays, lengths, width)
         targets = {} if labels is None else {"labels": labels[index]}
         return Batch(
             {name: torch.from_numpy(array) for name, array in (arrays | targets).items()},
             {"classify": len(index)} if targets else {},
             num_tokens=int(lengths.sum()),
-            num_slots=parts.size,
+            num_slots=arrays["input_ids"].size,
             hash=hash_rows(ids, lengths, targets),
         )
+
+    def _shared(
+        self, arrays: Mapping[str, Int[ndarray, "texts seq"]], lengths: Int[ndarray, " texts"], width: int
+    ) -> dict[str, NDArray[np.int64]]:
+        """Inputs moved to rows that texts share, and where they lie, in place of an attention mask.
+
+        ``parts`` has the number of each slot's text, from 0; at padding it is the number of texts.
+        """
+        layout = best_fit(lengths, width)
+        numbers = np.broadcast_to(np.arange(len(lengths))[:, None], (len(lengths), width))
+        shared = {
+            "input_ids": layout.placed(arrays["input_ids"], lengths, self.pad),
+            "parts": layout.placed(numbers, lengths, len(lengths)),
+            "lengths": lengths,
+            "position_ids": layout.positions(lengths),
+            "part_ends": layout.ends(lengths),
+        }
+        if "token_type_ids" in arrays:
+            shared["token_type_ids"] = layout.placed(arrays["token_type_ids"], lengths)
+        return shared
 
     def some(self, index: Sequence[int]) -> "EncodedTexts":
         """The texts at ``index``, of which none counts as cut."""

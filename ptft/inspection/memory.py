@@ -35,6 +35,7 @@ from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
 from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.linear_cross_entropy import logits_at_once_as_on, rows_at_once
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import parameter_groups
 from ptft.steps.pretrain import Pretrain
@@ -74,6 +75,8 @@ def count_memory(
     def peak(layers: int, rows: int) -> int:
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
+        if step.packed_length and device_type == "cpu":
+            choose_packed_attention(shorter, step.packed_attention, device_type, precision, step.texts_a_row)
         choose_attention(shorter, device_type, precision, step.row_length)
         if step.gradient_checkpointing:
             checkpoint_layers(shorter)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -78,7 +79,7 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts labels"]:
-        """Logits of a batch's texts, each in a row of its own or packed (see ``EncodedTexts.batch``).
+        """Logits of a batch's texts, each padded in a row of its own, or packed (see ``EncodedTexts.batch``).
 
         A stock class of an architecture that is not known here is called as a whole; of the others the backbone is run
         and the stock head is applied to one vector a text, with the same result, since its own choice of vectors takes
@@ -86,13 +87,13 @@ class Classifier(nn.Module):
         """
         config = self.model.config
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
-        if "position_ids" in batch:
+        if "parts" in batch:
             inputs |= packed_inputs(self.model, batch)
         if is_decoder_config(config) and getattr(config, "use_cache", False):
             inputs["use_cache"] = False  # keys and values are kept for generation only
         if self.head is not None:
             hidden = self.model(**inputs).last_hidden_state
-            own: Tensor = self.head(self.dropout(pool(hidden, batch["parts"], batch["lengths"], self.pooling)))
+            own: Tensor = self.head(self.dropout(pool(hidden, *_parts(batch), self.pooling)))
             return own
         stock_head = _STOCK_HEADS.get(config.model_type)
         if stock_head is None:
@@ -101,7 +102,17 @@ class Classifier(nn.Module):
         hidden = self.model.base_model(**inputs).last_hidden_state
         finds_last = is_decoder_config(config) and config.pad_token_id is not None  # by its id, as the stock class does
         not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
-        return stock_head(self.model, pool(hidden, batch["parts"], batch["lengths"], self.pooling, not_padding))
+        return stock_head(self.model, pool(hidden, *_parts(batch), self.pooling, not_padding))
+
+
+def _parts(batch: Mapping[str, Tensor]) -> tuple[Int[Tensor, "rows seq"], Int[Tensor, " texts"]]:
+    """The number of each slot's text, and the texts' lengths."""
+    if "parts" in batch:
+        return batch["parts"], batch["lengths"]
+    ids, present = batch["input_ids"], batch.get("attention_mask")
+    present = torch.ones_like(ids) if present is None else present
+    numbers = torch.arange(len(ids), device=ids.device).unsqueeze(1)
+    return torch.where(present > 0, numbers, len(ids)), present.sum(1)
 
 
 def _bert_head(model: Any, pooled: Tensor) -> Tensor:

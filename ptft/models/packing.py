@@ -69,6 +69,20 @@ class Layout:
         longest = _longest(lengths)
         return self.placed(np.broadcast_to(np.arange(longest), (len(lengths), longest)), lengths)
 
+    def places(self, lengths: Int[ndarray, " examples"]) -> Int[ndarray, "examples longest"]:
+        """Where each token of each example lies in the flattened (rows, width); behind its last, where that lies."""
+        column = np.minimum(np.arange(_longest(lengths)), lengths[:, None] - 1)
+        places: NDArray[np.int64] = self.first()[:, None] + column
+        return places
+
+    def origins(self, lengths: Int[ndarray, " examples"]) -> Int[ndarray, " slots"]:
+        """For each of the flattened (rows, width) where its token is in the flattened (examples, longest).
+
+        At padding it is 0: what stands there is seen by nobody.
+        """
+        shape = len(lengths), _longest(lengths)
+        return self.placed(np.arange(shape[0] * shape[1]).reshape(shape), lengths).ravel()
+
     def ends(self, lengths: Int[ndarray, " examples"]) -> Int[ndarray, " parts+1"]:
         """Where the parts of all rows end in the flattened (rows, width), in order, after a 0.
 

@@ -22,6 +22,11 @@ class Frame(ABC):
     def num_special(self) -> int:
         """How many tokens it adds to a full example."""
 
+    @property
+    @abstractmethod
+    def may_be_cut(self) -> bool:
+        """Whether two parts of an example are examples, too."""
+
     @abstractmethod
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """The model's input tokens in each example."""
@@ -49,6 +54,11 @@ class Enclosed(Frame):
     def num_special(self) -> int:
         """Two or three."""
         return 2 if self.single_texts else 3
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Single texts."""
+        return self.single_texts
 
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """Both texts and the special tokens around them."""
@@ -105,6 +115,11 @@ class Continued(Frame):
     def num_special(self) -> int:
         """None: the token before a text takes the place of its last, which is not fed."""
         return 0
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Anywhere."""
+        return True
 
     def lengths(self, pairs: Pairs) -> Int[ndarray, " examples"]:
         """As many as there are predictions."""

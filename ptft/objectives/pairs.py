@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ptft import rng
 from ptft.corpus.store import TokenStore
-from ptft.models.packing import Layout, best_fit
+from ptft.models.packing import Layout
 from ptft.objectives.frames import Enclosed, Frame
-from ptft.objectives.packed_plan import PackedPlan, Packing, packed_plan
+from ptft.objectives.packed_plan import PackedPlan, Packing, pack, packed_plan
 from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, pad_to_multiple
 
 _ROWS_PER_BLOCK = 16384
@@ -271,7 +271,7 @@ class PairSampler(Sampler):
         tokens = self.store.info.tokens
         self.blocks_per_epoch = max(1, tokens // (wanted * width))
         pairs = self._pass_over(0, 0, 0)
-        planned = best_fit(self._frame.lengths(pairs), width).num_rows if self._packing else len(pairs)
+        planned = pack(pairs, self._frame, width)[1].num_rows if self._packing else len(pairs)
         all_rows = planned * self.blocks_per_epoch * (1 + _MARGIN)
         self.blocks_per_epoch = max(1, round(all_rows / wanted))
         self.rows_per_block = math.ceil(all_rows / self.blocks_per_epoch / rows_per_step) * rows_per_step

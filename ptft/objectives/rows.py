@@ -119,6 +119,9 @@ class Rows:
             "parts": layout.parts(self.lengths),
             "position_ids": layout.positions(self.lengths),
             "part_ends": layout.ends(self.lengths),
+            "part_places": layout.places(self.lengths),
+            "part_origins": layout.origins(self.lengths),
+            "part_lengths": self.lengths,
             "first_positions": layout.first(),
         }
 

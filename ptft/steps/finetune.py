@@ -263,7 +263,7 @@ def train_one(
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
     compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
     if packed := is_packable(classifier.model.config) and not compiled:
-        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision)
+        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
     settings.prepare(classifier.model, compute, settings.length)
     module = ClassificationModule(classifier)
     compute.place(module)

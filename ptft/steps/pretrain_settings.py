@@ -102,7 +102,7 @@ class PretrainSettings(TrainingStep):
     cross_document_attention: bool = False
     """With ``packed_length``: let texts of a packed row see each other; positions still restart."""
     packed_attention: PackedAttention = "auto"
-    """How packed texts are kept apart: by a mask, or by varlen, a kernel of CUDA (bf16, fp16; no attention dropout)."""
+    """How packed texts are kept apart: by a mask, by varlen (CUDA, bf16 or fp16, no attention dropout), or the fastest."""
     joiner: Literal["space", "newline"] = "space"
     """What stands between the sentences of a document for causal LM."""
     static: bool = False
@@ -358,6 +358,11 @@ class PretrainSettings(TrainingStep):
     def attended_length(self) -> int:
         """How many tokens one sees at most."""
         return self.row_length if self.cross_document_attention else self.length
+
+    @property
+    def texts_a_row(self) -> float:
+        """How many texts of full length that do not see each other a row holds."""
+        return self.row_length / self.attended_length
 
     @property
     def preset_dropout(self) -> float:

@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from ptft.errors import DeviceError, RecipeError
 from ptft.models import varlen
+from ptft.models.apart import APART
 from ptft.models.packed_attention import check_packable, check_varlen, choose_packed_attention
 from ptft.models.packing import best_fit
 from ptft.models.prediction import Forward, is_decoder
@@ -92,13 +93,22 @@ def reference_varlen(query, key, value, ends, key_ends, longest, _, *, scale, wi
     return attended
 
 
-@pytest.fixture(params=["sdpa", "eager", "varlen"])
+WINDOWS = ("modernbert", "mistral", "qwen2")
+
+
+@pytest.fixture(params=["sdpa", "eager", "varlen", "apart"])
 def attention(request, monkeypatch):
-    """Set one of the three ways."""
+    """Set one of the four ways."""
     if request.param == "varlen":
         monkeypatch.setattr(varlen, "varlen_attn", reference_varlen)
-    name = VARLEN if request.param == "varlen" else request.param
-    return lambda model: model.set_attn_implementation(name)
+    name = {"varlen": VARLEN, "apart": APART}.get(request.param, request.param)
+
+    def choose(model):
+        if name == APART and model.config.model_type in WINDOWS:
+            pytest.skip("it has windows, which need the mask or the kernel")
+        model.set_attn_implementation(name)
+
+    return choose
 
 
 @pytest.mark.parametrize("model_type", SHAPES)
@@ -142,7 +152,7 @@ def test_examples_together_see_each_other_and_no_padding(model_type):
     torch.testing.assert_close(Forward(model, batch).hidden[0, :25], together[:25], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", APART])
 def test_bf16_goes_both_ways_without_nan(attention):
     model = model_of("bert").train()
     model.set_attn_implementation(attention)
@@ -162,11 +172,17 @@ def test_each_example_is_pooled():
 
 
 def test_rows_that_are_not_packed_go_the_stock_way():
-    for model_type in ("bert", "llama", "modernbert"):
+    for model_type, name in (
+        ("bert", VARLEN),
+        ("llama", VARLEN),
+        ("modernbert", VARLEN),
+        ("bert", APART),
+        ("gpt2", APART),
+    ):
         model = model_of(model_type)
         _, alone = batches()
         expected = hidden_by_example(model, alone)
-        model.set_attn_implementation(VARLEN)
+        model.set_attn_implementation(name)
         for found, right in zip(hidden_by_example(model, alone), expected, strict=True):
             torch.testing.assert_close(found, right)
 
@@ -182,31 +198,40 @@ def test_ends_of_parts_cover_the_rows():
 
 
 @pytest.mark.parametrize(
-    ("how", "device", "precision", "expected"),
+    ("how", "device", "precision", "texts_a_row", "expected"),
     [
-        ("auto", "cpu", "bf16", "sdpa"),
-        ("auto", "cuda", "fp32", "sdpa"),
-        ("auto", "cuda", "bf16", VARLEN),
-        ("mask", "cuda", "bf16", "sdpa"),
-        ("varlen", "cuda", "fp16", VARLEN),
+        ("auto", "cpu", "bf16", 1, "sdpa"),
+        ("auto", "cpu", "bf16", 4, APART),
+        ("auto", "cuda", "fp32", 1, "sdpa"),
+        ("auto", "cuda", "fp32", 2, APART),
+        ("auto", "cuda", "bf16", 4, VARLEN),
+        ("mask", "cuda", "bf16", 4, "sdpa"),
+        ("varlen", "cuda", "fp16", 1, VARLEN),
     ],
 )
-def test_choice(how, device, precision, expected):
+def test_choice(how, device, precision, texts_a_row, expected):
     model = model_of("bert", attention_probs_dropout_prob=0.0)
-    choose_packed_attention(model, how, device, precision)
+    choose_packed_attention(model, how, device, precision, texts_a_row)
     assert model.config._attn_implementation == expected
 
 
 def test_the_choice_is_not_saved(tmp_path):
     model = model_of("bert", attention_probs_dropout_prob=0.0)
-    choose_packed_attention(model, "auto", "cuda", "bf16")
+    choose_packed_attention(model, "auto", "cuda", "bf16", 4)
     model.save_pretrained(tmp_path)
     assert VARLEN not in (tmp_path / "config.json").read_text()
 
 
+def test_a_model_with_windows_takes_the_mask():
+    for model_type in WINDOWS:
+        model = model_of(model_type)
+        choose_packed_attention(model, "auto", "cpu", "fp32", 4)
+        assert model.config._attn_implementation == "sdpa"
+
+
 def test_dropout_in_attention_takes_the_mask():
     model = model_of("bert", attention_probs_dropout_prob=0.1)
-    choose_packed_attention(model, "auto", "cuda", "bf16")
+    choose_packed_attention(model, "auto", "cuda", "bf16", 1)
     assert model.config._attn_implementation == "sdpa"
 
 
