@@ -30,10 +30,12 @@ def compile_body(
     import torch._dynamo.config as dynamo  # slow, and of no use where nothing is compiled
     import torch._inductor.config as inductor
 
-    inductor.deterministic = deterministic
+    if hasattr(inductor, "deterministic"):  # the oldest torch that we take may lack it
+        inductor.deterministic = deterministic
     dynamo.recompile_limit = dynamo.accumulated_recompile_limit  # shapes of all trainings of this process
+    silent = dynamo.ignore_logger_methods  # torch's newer name for it is ignore_logging_functions
     for name in ("warning", "warning_once", "info"):  # a stock model that says something cannot be compiled else
-        dynamo.ignore_logging_functions.add(getattr(logging.Logger, name, logging.Logger.info))
+        silent.add(getattr(logging.Logger, name, logging.Logger.info))
     model.base_model.compile(fullgraph=True, dynamic=False, backend=backend)
     _compiled.add(model.base_model)
 

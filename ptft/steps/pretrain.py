@@ -133,8 +133,9 @@ class Pretrain(PretrainSettings):
     def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
         """Packed rows have an attention of their own."""
         if self.packed_length:
-            how = (self.packed_attention, compute.device.type, compute.precision)
-            choose_packed_attention(model, *how, self.texts_a_row)
+            device_type = compute.device.type
+            texts = 1 if self.compiles(device_type) else self.texts_a_row  # text by text, no two batches have one shape
+            choose_packed_attention(model, self.packed_attention, device_type, compute.precision, texts)
         super().prepare(model, compute, length)
 
     def _steps(self, data: TrainingData, flops: Flops) -> int:
