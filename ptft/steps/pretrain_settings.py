@@ -102,7 +102,7 @@ class PretrainSettings(TrainingStep):
     cross_document_attention: bool = False
     """With ``packed_length``: let texts of a packed row see each other; positions still restart."""
     packed_attention: PackedAttention = "auto"
-    """How packed texts are kept apart: by a mask, by varlen (CUDA, bf16 or fp16, no attention dropout), or the fastest."""
+    """How packed texts are kept apart: by a mask, by varlen (CUDA, bf16 or fp16, no attention dropout), or the best."""
     joiner: Literal["space", "newline"] = "space"
     """What stands between the sentences of a document for causal LM."""
     static: bool = False
