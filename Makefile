@@ -25,9 +25,11 @@ check: setup
 	$(BIN)/ruff format --check ptft tests benchmarks
 	$(BIN)/mypy
 
+# DATA=FOLDER with corpora/ and tasks/: what cannot be measured without it is left out, and named.
 bench-cpu: setup
 	$(BIN)/python benchmarks/quickstart.py
+	$(BIN)/python benchmarks/speed_cpu.py $(if $(DATA),--data $(DATA))
 
-# DATA=FOLDER with corpora/ and tasks/, as benchmarks/real_text.py says.
 bench-gpu: setup
+	$(BIN)/python benchmarks/speed_gpu.py --data $(DATA)
 	$(BIN)/python benchmarks/real_text.py --only english-mini --data $(DATA)

@@ -118,15 +118,15 @@ def batching(table: Table, folder: Path, num_steps: int) -> None:
             table.details.setdefault("same_weights", {}).setdefault(name, {})[cut] = {"loss": loss, "grad_norm": norm}
         table.add(f"{name}.relative_loss_difference", same[name][0])
         table.add(f"{name}.relative_grad_norm_difference", same[name][1])
-    table.add("max_relative_loss_difference", max(loss for loss, _ in same.values()), at_most=BAR)
-    table.add("max_relative_grad_norm_difference", max(norm for _, norm in same.values()), at_most=BAR)
+    table.add("max_relative_loss_difference", float(np.max([loss for loss, _ in same.values()])), at_most=BAR)
+    table.add("max_relative_grad_norm_difference", float(np.max([norm for _, norm in same.values()])), at_most=BAR)
     for optimizer in ("adamw", "muon"):
         ends = {
             name: largest_difference({k: v[-1:] for k, v in runs[optimizer].items()}) for name, runs in free.items()
         }
         table.details[f"free_{optimizer}"] = {name: {"loss": a, "grad_norm": b} for name, (a, b) in ends.items()}
         bar = BAR if optimizer == "adamw" else None
-        table.add(f"free_{optimizer}_final_loss_difference", max(a for a, _ in ends.values()), at_most=bar)
+        table.add(f"free_{optimizer}_final_loss_difference", float(np.max([a for a, _ in ends.values()])), at_most=bar)
     ours = [factor(list(free[name]["adamw"].values())) for name in ("masked_lm", "masked_lm_next_sentence")]
     table.add("our_max_loss_factor", max(ours))
 

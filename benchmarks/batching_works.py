@@ -98,7 +98,7 @@ def _classification(*, is_pair: bool) -> Work:
         ids.append([token for part in parts for token in part])
         segments.append([number for number, part in enumerate(parts) for _ in part])
     texts = EncodedTexts(ids, segments, 0, pad=0, length=LENGTH)
-    source = LabelledBatches(texts, draw.integers(0, 3, size=rows), ROWS, seed=0)
+    source = LabelledBatches(texts, draw.integers(0, 3, size=rows), ROWS, seed=0, packed=True)
     pooling = "cls" if is_pair else "mean"
     classifier, _ = new_classifier(_config(words, is_decoder=False), ["a", "b", "c"], pooling, 0, both_ways=True)
     module = ClassificationModule(classifier)

@@ -3,8 +3,8 @@
 Run: python benchmarks/kill_campaign.py [--quick] [--kills N]
 
 Pretraining (masked LM with next-sentence prediction, and causal LM) and fine-tuning, with the batches built in the
-process or by two workers, with one micro-batch and with four, in the middle of an epoch and where epochs end. A third
-of the kills falls anywhere between the start and the end of a run, a third after so many steps of training, and a third
+process or by two workers, with one micro-batch and with four, in the middle of an epoch and where epochs end. The
+kills of a case fall, in turns, anywhere between the start and the end of a run, after so many steps of training, and
 into the writing of a checkpoint or a model. Each process is a fork of this one, which has imported the libraries; it is
 killed by SIGKILL with all of its own. Every tensor of ``model/`` and ``best/`` is compared, every line of the log but
 its times, and the names of all files.
@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from measure import Table
 from safetensors.torch import load_file
@@ -36,10 +37,10 @@ from ptft.corpus.embedded import documents
 from ptft.steps import STEPS
 from ptft.training.checkpoint import complete_checkpoints, examine
 from ptft.training.logbook import read_log
+from ptft.training.meters import TIMES
 
 KINDS = ("masked_lm+next_sentence", "causal_lm", "finetune")
 STEPS_OF_A_RUN, FULL, QUICK = 36, 120, 9
-TIMES = ("tokens_per_second", "data_wait_ratio", "mfu")
 SHAPE = {
     "masked_lm+next_sentence": ["preset=bert-tiny", "objective=masked_lm,next_sentence"],
     "causal_lm": ["preset=gpt2-tiny", "objective=causal_lm"],
@@ -250,10 +251,10 @@ def main() -> None:
         founds = list(pool.map(lambda case: campaign(case, work, math.ceil(kills / len(cases))), cases))
     table.details["cases"] = {case.name: {**vars(found)} for case, found in zip(cases, founds, strict=True)}
     for values in table.details["cases"].values():
-        values["differences"] = max(values["differences"])
+        values["differences"] = float(np.max(values["differences"]))  # max() passes over what is no number
     table.add("kills", sum(found.kills for found in founds), at_least=None if options.kills or options.quick else 100)
     table.add("kills_while_writing", sum(found.kills_while_writing for found in founds), at_least=1)
-    table.add("max_abs_weight_difference", max(max(found.differences) for found in founds), at_most=0)
+    table.add("max_abs_weight_difference", float(np.max([np.max(found.differences) for found in founds])), at_most=0)
     table.add("different_log_lines", sum(found.different_lines for found in founds), at_most=0)
     table.add("unreadable_checkpoints", sum(found.unreadable for found in founds), at_most=0)
     table.add("leftover_files", sum(len(found.leftovers) for found in founds), at_most=0)

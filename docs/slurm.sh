@@ -30,12 +30,13 @@ save_seconds=${SAVE_SECONDS:-240} # torchrun kills processes that need longer to
 training=""
 is_out_of_time=0
 
-# torchrun passes TERM on to its processes, which finish the step, save and end; it passes on no USR1 unless told.
-stop_training() { [ -n "$training" ] && kill -TERM "$training"; }
+# TERM goes to the processes of the job's step, which finish the training's step, save and end. It must not go to srun,
+# which would kill them; and torchrun passes on no USR1 unless told.
+stop_training() { [ -n "$training" ] && scancel --signal=TERM "$SLURM_JOB_ID"; }
 trap 'is_out_of_time=1; stop_training' USR1
 trap stop_training TERM
 
-srun --ntasks-per-node=1 "${PYTHON:-python}" -m torch.distributed.run \
+srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node="${PROCESSES_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}" \
     --rdzv-backend=c10d --rdzv-id="$SLURM_JOB_ID" --rdzv-endpoint="$head_node:$port" \
     --shutdown-timeout="$save_seconds" -m ptft "$@" &

@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptft.api import compare, curve, evaluate, finetune, generate, predict, pretrain, prompt, run, tokenizer
+    from ptft.api import bench, compare, curve, evaluate, finetune, generate, predict, pretrain, prompt, run, tokenizer
     from ptft.errors import CheckpointError, DataError, DeviceError, RecipeError, UserError
     from ptft.prompting import Template, evaluate_prompts, loglikelihoods
 
 _HOME = {
     "ptft.api": (
+        "bench",
         "compare",
         "curve",
         "evaluate",
@@ -36,6 +37,7 @@ __all__ = [
     "RecipeError",
     "Template",
     "UserError",
+    "bench",
     "compare",
     "curve",
     "evaluate",

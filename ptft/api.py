@@ -65,5 +65,10 @@ def compare(**settings: Any) -> str:
     return _act("compare", settings)
 
 
+def bench(**settings: Any) -> str:
+    """Measure how fast a preset trains here; see ``ptft bench --help``. Returns a table, or JSON (format="json")."""
+    return _act("bench", settings)
+
+
 def _act(name: str, settings: dict[str, Any]) -> str:
     return load(ACTIONS[name], base=settings, base_origin="the call").settings.do(Silent())

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -21,6 +22,9 @@ from ptft.sharding import filled, shard, sharding_asked, synchronise
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Deterministic = bool | Literal["auto"]
 M = TypeVar("M", bound=nn.Module)
+_SMALL_SIDE, _SIDES = 512, {"cuda": 4096}  # of the matrices that tell whether bf16 pays
+_PRODUCTS = 4
+_CLEARLY = 1.25
 _PATIENCE = timedelta(hours=6)  # others wait while the main process compiles the corpus
 
 
@@ -35,14 +39,56 @@ def has_native_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp16"]:
+def product_seconds(dtype: torch.dtype, device: torch.device) -> float:
+    """Seconds of the fastest of some products of square matrices on a device, a few milliseconds each."""
+    side = _SIDES.get(device.type, _SMALL_SIDE)
+    left = torch.ones(side, side, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_PRODUCTS):
+        _wait_for(device)
+        start = time.perf_counter()
+        left @ left
+        _wait_for(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@cache
+def _bf16_pays() -> bool:
+    """Whether products in bf16 are not clearly slower than in fp32; what the main process finds counts for all."""
+    processes = _processes()
+    store = _default_store() if processes.num_processes > 1 else None
+    if store is not None and not processes.is_main_process:
+        return bool(store.get("ptft-bf16") == b"1")
+    device = processes.device
+    pays = product_seconds(torch.bfloat16, device) < _CLEARLY * product_seconds(torch.float32, device)
+    if store is not None:
+        store.set("ptft-bf16", str(int(pays)))
+    return pays
+
+
+def resolve_precision(precision: Precision, kept: str = "") -> Literal["fp32", "bf16", "fp16"]:
     """Turn ``auto`` into what the machine does best, and refuse what it cannot do.
+
+    ``auto`` is bf16 where the hardware has it, unless a product of some milliseconds takes more than a quarter longer
+    in bf16 than in fp32: bf16 halves the traffic of activations too, and noise must not decide. The answer is that of
+    the main process, stays for the life of a process, and is kept in checkpoints: a run goes on with it.
+
+    Args:
+        precision: The setting.
+        kept: What a run that goes on was made with, if any; it stays where the device has it.
 
     Raises:
         DeviceError: fp16 without a CUDA device or under FSDP, or bf16 that the device lacks.
     """
     if precision == "auto":
-        return "bf16" if has_native_bf16() else "fp32"
+        pays = kept == "bf16" or (kept != "fp32" and _bf16_pays()) if has_native_bf16() else False
+        return "bf16" if pays else "fp32"
     if precision == "fp16" and sharding_asked():
         raise DeviceError("precision='fp16' is not supported under FSDP; use precision=bf16 or fp32")
     if precision == "fp16" and not torch.cuda.is_available():
@@ -91,6 +137,11 @@ def num_processes() -> int:
     return int(_processes().num_processes)
 
 
+def device_type() -> str:
+    """What a process would train on: cpu, cuda, ..."""
+    return str(_processes().device.type)
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes and talks."""
     return bool(_processes().is_main_process)
@@ -119,6 +170,12 @@ def _default_store() -> Any:
     return torch.distributed.distributed_c10d._get_default_store()
 
 
+@cache
+def _counting_group() -> Any:
+    """All processes, over what sums numbers that are on the CPU; they make it together."""
+    return torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+
+
 def use_deterministic(active: bool) -> None:
     """Let torch take algorithms that give the same bits each time, or the fastest ones.
 
@@ -137,6 +194,7 @@ class Compute:
 
     Args:
         precision: Of matrix products; parameters, optimizer state and losses stay in fp32.
+        kept: As for :func:`resolve_precision`.
         trackers: Names of Accelerate's trackers (tensorboard, wandb, trackio), or empty.
         folder: Where trackers that write files put them.
         deterministic: Whether the same run gives the same bits; auto: on a CPU.
@@ -151,10 +209,12 @@ class Compute:
         trackers: tuple[str, ...] = (),
         folder: Path | None = None,
         deterministic: Deterministic = "auto",
+        *,
+        kept: str = "",
     ) -> None:
         self.is_sharded = sharding_asked()
         self._plain: nn.Module | None = None
-        self.precision = resolve_precision(precision)
+        self.precision = resolve_precision(precision, kept)
         mixed = "no" if self.precision == "fp32" else self.precision
         _processes()
         AcceleratorState._reset_state()  # it holds the precision of a run before this one in the same process
@@ -172,6 +232,8 @@ class Compute:
         self.is_main: bool = self._accelerator.is_main_process
         self.is_deterministic: bool = self.device.type == "cpu" if deterministic == "auto" else deterministic
         use_deterministic(self.is_deterministic)
+        if self.num_processes > 1 and self.device.type != "cpu":
+            _counting_group()
 
     def place(self, module: nn.Module) -> None:
         """Put a module on the device, before its optimizer is made; under FSDP its weights are spread, in place."""
@@ -222,9 +284,14 @@ class Compute:
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in float64 on the CPU."""
         values = values.detach().double()
-        if self.num_processes > 1:
-            values = self._accelerator.reduce(values.to(self.device), "sum")
-        return values.cpu()
+        if self.num_processes == 1:
+            return values.cpu()
+        if values.device.type == "cpu" and self.device.type != "cpu":  # so that the host waits for no device
+            values = values.clone()
+            torch.distributed.all_reduce(values, group=_counting_group())
+            return values
+        total: Tensor = self._accelerator.reduce(values.to(self.device), "sum")
+        return total.cpu()
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is set in any process."""
@@ -233,6 +300,11 @@ class Compute:
     def wait(self) -> None:
         """Wait until all processes are here."""
         wait_for_all()
+
+    def finish(self) -> None:
+        """Wait until the device has done what it was told, which on a GPU takes longer than telling it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def main_first(self) -> AbstractContextManager[None]:
         """A context that the main process goes through before the others do: they find what it wrote."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ptft.compute import num_cores
+from ptft.compute import num_cores, num_processes
 from ptft.config import Choice, Settings, dump, load, plain
 from ptft.config.source import read_yaml
 from ptft.corpus.files import content_hash
@@ -24,7 +24,7 @@ from ptft.family import nearest
 from ptft.report.page import write_report
 from ptft.run import execute, read_result
 from ptft.steps import STEPS
-from ptft.steps.folder import begin, check_new, finish, same_settings, undo
+from ptft.steps.folder import begun, check_new, finish, same_settings, undo
 from ptft.steps.step import Step
 from ptft.training.aside import write_text
 from ptft.training.interruption import SIGNALS, Interrupted, listening, pass_on, passing_on
@@ -58,6 +58,11 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
         UserError: Of the recipe, or of any step; nothing has been written then if it can be known beforehand.
     """
     display = display or Silent()
+    if num_processes() > 1:
+        raise RecipeError(
+            f"run: starts a process for each step, which a launcher of {num_processes()} processes cannot share; "
+            "launch the steps one by one (ptft pretrain ...), or this without a launcher"
+        )
     recipe = load(Run, path, overrides).settings
     steps = resolve(recipe)
     folder = Path(recipe.out)
@@ -67,21 +72,21 @@ def run(path: Path, overrides: Sequence[str] = (), display: Display | None = Non
             with named(name):
                 step.check()
     began = time.perf_counter()
-    made = begin(recipe, folder)
-    for name in steps:
-        _own_recipe(folder / name).unlink(missing_ok=True)  # a killed process left it
-    try:
-        num_done = _carry_out(recipe, steps, display)
-    except UserError:
-        if made:
-            undo(folder, made)
-        raise
-    figures = _figures(recipe, folder)
-    former = read_result(folder) if (folder / "result.json").exists() else {}
-    seconds = time.perf_counter() - began
-    figures["seconds.total"] = seconds if num_done else former.get("seconds.total", seconds)
-    finish(folder, figures, [], {"step": "run", "parents": [{"path": str(folder / name)} for name in steps]})
-    write_report(folder)
+    with begun(recipe, folder) as made:
+        for name in steps:
+            _own_recipe(folder / name).unlink(missing_ok=True)  # a killed process left it
+        try:
+            num_done = _carry_out(recipe, steps, display)
+        except UserError:
+            if made:
+                undo(folder, made)
+            raise
+        figures = _figures(recipe, folder)
+        former = read_result(folder) if (folder / "result.json").exists() else {}
+        seconds = time.perf_counter() - began
+        figures["seconds.total"] = seconds if num_done else former.get("seconds.total", seconds)
+        finish(folder, figures, [], {"step": "run", "parents": [{"path": str(folder / name)} for name in steps]})
+        write_report(folder)
     return read_result(folder)
 
 

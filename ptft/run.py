@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from ptft.display import Display, Silent
 from ptft.errors import CheckpointError, UserError
 from ptft.report import write_card, write_report
 from ptft.steps import STEPS
-from ptft.steps.folder import begin, finish, standing, undo
+from ptft.steps.folder import Standing, begun, finish, standing, undo
 from ptft.steps.step import Place, Step
+from ptft.training.checkpoint import kept_precision
 
 
 def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
@@ -38,7 +39,15 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     wait_for_all()  # none has found a mistake
     if stand.is_continued:
         display.say(f"{stand.folder} was interrupted; going on")
-    made = begin(step, stand.folder) if is_main() else []
+    beginning: AbstractContextManager[list[Path]] = begun(step, stand.folder) if is_main() else nullcontext([])
+    with beginning as made:
+        _work(step, stand, made, display)
+    wait_for_all()
+    return read_result(stand.folder)
+
+
+def _work(step: Step, stand: Standing, made: list[Path], display: Display) -> None:
+    """Do the step in its folder, which was begun."""
     wait_for_all()
     try:
         result = step.work(Place(stand.folder, display))
@@ -47,7 +56,8 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
             undo(stand.folder, made)
         raise
     if is_main():
-        lineage = {"precision": resolve_precision(step.precision), **result.lineage}
+        precision = resolve_precision(step.precision, kept_precision(stand.folder))
+        lineage = {"precision": precision, **result.lineage}
         finish(stand.folder, result.figures, result.records, lineage)
         try:
             _describe(stand.folder)
@@ -56,8 +66,6 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
                 f"{stand.folder} is finished, but its page cannot be written: {error.strerror}; make room, then give "
                 "the same command again"
             ) from error
-    wait_for_all()
-    return read_result(stand.folder)
 
 
 def _describe(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What the terminal shows while a step works."""
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -54,7 +55,11 @@ class RichDisplay:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
 
-        self._console = Console(file=stream or sys.stdout, markup=False, highlight=False, emoji=False)
+        class Speaker(Console):
+            def on_broken_pipe(self) -> None:
+                """Rich would end the process; a training goes on without a reader."""
+
+        self._console = Speaker(file=stream or sys.stdout, markup=False, highlight=False, emoji=False)
         self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._clock = clock
         self._spoke = clock()
@@ -71,8 +76,8 @@ class RichDisplay:
         """Print a sentence, above the bars if there are any."""
         try:
             self._console.print(sentence, soft_wrap=True)
-        except OSError as error:  # a log file on a full disk ends no training
-            if error.errno not in NO_ROOM:
+        except OSError as error:  # a log file on a full disk or a reader that has gone ends no training
+            if error.errno not in (*NO_ROOM, errno.EIO):
                 raise
 
     def progress(self, what: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:

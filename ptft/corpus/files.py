@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from ptft.corpus.watch import sha256
 from ptft.errors import DataError
 
 TEXT_FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".json", ".parquet")
@@ -158,8 +159,7 @@ def content_hash(paths: Sequence[Path]) -> str:
     digests = []
     for path in map(check_file, paths):
         try:
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            digests.append(sha256(path))
         except OSError as error:
             raise _unreadable(path, error) from None
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptft.compute import Compute
 from ptft.finetuning.texts import EncodedTexts
 from ptft.models.classifier import Classifier
+from ptft.models.compiling import eagerly
 from ptft.models.prediction import summed_cross_entropy
 
 
@@ -50,7 +51,7 @@ def predict_probabilities(
     was_training = classifier.training
     classifier.eval()
     classifier.to(compute.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), eagerly():
         for start in range(0, len(order), texts_per_batch):
             index = order[start : start + texts_per_batch]
             tensors = {name: t.to(compute.device) for name, t in texts.batch(index).tensors.items()}

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ptft.report.folder import flat, read_object
 from ptft.training.logbook import read_log
+from ptft.training.meters import TIMES
 
-_TIMES = frozenset({"seconds", "tokens_per_second", "data_wait_ratio", "mfu"})
+_TIMES = frozenset({"seconds", *TIMES})
 _CIRCUMSTANCES = ("versions", "commit", "processes", "device", "threads", "precision")
 _MOST_SHOWN = 5
 

@@ -1,7 +1,7 @@
 """What a pretraining would be: parameters, tokens, FLOPs, memory and time, before anything is made of the corpus."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -9,25 +9,33 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from ptft.compute import Compute
 from ptft.corpus.sources import Document, documents, epoch_bytes
 from ptft.errors import DataError
-from ptft.inspection.memory import Memory, count_memory, free_bytes
-from ptft.inspection.trial import measure, random_batches, random_rows
-from ptft.models.building import grown_size, new_config, new_model
-from ptft.models.flops import peak_flops, training_flops
-from ptft.models.presets import PRESETS
+from ptft.inspection.memory import Memory, count_memory
+from ptft.models.building import new_model
+from ptft.models.flops import model_flops, peak_flops
 from ptft.objectives.rows import Batch, Vocabulary
+from ptft.report.tables import format_duration
 from ptft.steps.compiled import How, compiled_in_memory
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.pretrain import Pretrain
 from ptft.steps.pretraining_data import RowSettings
-from ptft.tokenization import load_tokenizer, tokenizer_folder
+from ptft.steps.trial import (
+    Untrained,
+    free_bytes,
+    measure,
+    planned_config,
+    planned_tokenizer,
+    random_batches,
+    random_rows,
+    rows_to_try,
+)
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.ramp import BatchRamp
 
 Fact = tuple[str, str]
 _SAMPLED_ROWS = 8
 _SAMPLED_BYTES = 1 << 20
 _LATER = "known when the corpus is compiled"
-_TRIAL_SECONDS = 1.0  # a row that takes longer at the device's best rate is not tried
 _PARTS = {"weights": "weights", "gradients": "gradients", "optimizer_state": "optimizer state"}
 
 
@@ -42,7 +50,7 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     """Parameters, tokens, FLOPs, memory and time of a pretraining, each with what it rests on.
 
     Nothing is written and the corpus is not compiled: rows are of random tokens. FLOPs are those of
-    :func:`ptft.models.flops.training_flops`, memory is :func:`ptft.inspection.memory.count_memory`'s, and the time is
+    :func:`ptft.models.flops.model_flops`, memory is :func:`ptft.inspection.memory.count_memory`'s, and the time is
     measured by some steps of the real model on this device, if they fit it. Rows are taken to be full and of the
     length that the settings say; what a growing batch leaves out of a number of steps is left out here too.
 
@@ -54,12 +62,12 @@ def pretraining_facts(step: Pretrain) -> list[Fact]:
     config = planned_config(step, tokenizer)
     with torch.device("meta"):  # shapes without memory
         model = new_model(config, step.head, 0)
-    compute = Compute(step.precision)
+    compute = Compute(step.precision, kept=kept_precision(Path(step.out)) if step.out else "")
     rows = step.rows_at_once(compute.num_processes)
     sampled = min(rows, _SAMPLED_ROWS)
     batches = random_batches(step, config, sampled)
     batch = batches.batch(0, 0, sampled)
-    flops = training_flops(model, 1, step.length, batches.predictions_per_slot())
+    flops = model_flops(model, step.attended_length).of(1, batches.predictions_per_slot())
     length = _length(step, tokenizer, flops)
     known = "" if isinstance(tokenizer, PreTrainedTokenizerBase) else _if_full(step)
     facts = [
@@ -80,48 +88,13 @@ def _if_full(step: Pretrain) -> str:
     return f", if the tokenizer has all of {step.vocab_size:,} tokens"
 
 
-@dataclass(frozen=True)
-class Untrained:
-    """Stands for the tokenizer that the step will train: all that a model's shape needs of it is its size."""
-
-    size: int
-    bos_token_id: None = None
-    eos_token_id: None = None
-    pad_token_id: int = 0
-    cls_token_id: None = None
-    sep_token_id: None = None
-
-    def __len__(self) -> int:
-        return self.size
-
-
-def planned_tokenizer(step: Pretrain) -> PreTrainedTokenizerBase | Untrained:
-    """The tokenizer with the new tokens, or what stands for it."""
-    if name := step.tokenizer or step.model:
-        tokenizer = load_tokenizer(tokenizer_folder(name))
-        return step.with_added_tokens(tokenizer)
-    return Untrained(step.vocab_size + len(step.added_tokens) + len(step.added_special_tokens))
-
-
-def planned_config(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained) -> PretrainedConfig:
-    """The configuration that the step would make or take over, its vocabulary grown as the step would grow it."""
-    if step.preset:
-        preset = PRESETS[step.preset]
-        return new_config(
-            preset, cast("Any", tokenizer), positions=preset.positions, dropout=step.preset_dropout, shape=step.shape
-        )
-    config = step.read_config()
-    config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
-    return config
-
-
 def _length(step: Pretrain, tokenizer: PreTrainedTokenizerBase | Untrained, flops: float) -> Length:
-    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.length)
-    most = "" if step.head == "causal_lm" else "at most "
+    budget, slots = Budget.parse(step.budget), round(step.rows_per_step * step.batch_ramp.fill * step.row_length)
+    most = "" if step.head == "causal_lm" and not step.packed_length else "at most "
     if budget.unit == "steps":
         steps = max(1, round(budget.amount))
         rows = f"{'up to ' if step.batch_ramp.fill < 1 else ''}{step.rows_per_step}"
-        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.length}")
+        return Length(steps * slots, f"{most}{steps * slots:,}: {steps:,} steps of {rows} x {step.row_length}")
     if budget.unit == "seconds":
         return Length(0, f"as many as {step.budget} of training give; see time")
     if budget.unit == "flops":
@@ -166,9 +139,9 @@ def _sample(step: Pretrain, tokenizer: PreTrainedTokenizerBase) -> _Sample | Non
     how = How(step.head == "causal_lm", step.joiner, step.seed, step.cache)
     store = compiled_in_memory(texts, tokenizer, how)
     together = step.rows_per_step if is_all else 1
-    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp())
+    rows = RowSettings(step.objective, step.length, together, step.seed, 0, BatchRamp(), step.packing)
     try:
-        sampler = rows.decides.sampler(store, Vocabulary.of(tokenizer), step.length, together, step.seed)
+        sampler = rows.sampler(store, Vocabulary.of(tokenizer), together, step.seed)
     except DataError:
         return None
     size = sampler.size_per_row(together)
@@ -212,27 +185,20 @@ def _time(
     length: Length,
 ) -> str:  # fmt: skip
     """The time of the whole training at the rate of some steps on this device, or why they are not made."""
-    row_flops = flops * step.length
+    row_flops = flops * step.row_length
     rate = peak_flops(compute.device, compute.dtype)
-    if row_flops > rate * _TRIAL_SECONDS:
+    tried = rows_to_try(row_flops, rate, len(batch.tensors["input_ids"]))
+    if not tried:
         return f"not estimated: a row takes {row_flops:.2g} FLOPs, {row_flops / rate:.0f} s at this device's best rate"
-    tried = max(1, min(len(batch.tensors["input_ids"]), int(rate * _TRIAL_SECONDS / row_flops)))
     needed = sum(memory[:3]) + memory.activations * tried / rows
     if needed > free_bytes(compute.device) / 2:
         return (
             f"not estimated: {tried} row{'s' if tried > 1 else ''} would take {_size(needed)} of this device's memory"
         )
-    seconds = measure(step, config, compute, random_rows(step, config, tried))
-    updates = seconds.update_seconds / step.batch_ramp.fill  # of a growing batch there are more
-    per_step = step.rows_per_step / compute.num_processes * seconds.row_seconds + updates
-    slots = step.rows_per_step * step.length
+    rate_here = measure(step, config, compute, random_rows(step, config, tried))
+    # of a growing batch there are more updates
+    per_step = rate_here.seconds(step.rows_per_step / compute.num_processes, 1 / step.batch_ramp.fill)
+    slots = step.rows_per_step * step.row_length
     text = f"{_round(slots / per_step)} tokens a second, measured here with {tried} row{'s' if tried > 1 else ''}"
-    return f"about {_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text
-
-
-def _duration(seconds: float) -> str:
-    """Seconds, minutes, hours, days or years, in two digits."""
-    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.1f} s"
+    text += ", without the compiler" if step.compiles(compute.device.type) else ""
+    return f"about {format_duration(length.tokens / slots * per_step)} at {text}" if length.tokens else text

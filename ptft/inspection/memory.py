@@ -18,7 +18,6 @@ do not.
 
 import copy
 import math
-import os
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,7 +32,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ptft.models.attention import choose_attention
 from ptft.models.building import new_model
+from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.linear_cross_entropy import logits_at_once_as_on, rows_at_once
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import parameter_groups
 from ptft.steps.pretrain import Pretrain
@@ -73,15 +74,19 @@ def count_memory(
     def peak(layers: int, rows: int) -> int:
         with torch.device("meta"):
             shorter = new_model(_with_layers(model.config, layers), step.head, 0)
-        choose_attention(shorter, device_type, precision, step.length)
+        if step.packed_length and device_type == "cpu":
+            choose_packed_attention(shorter, step.packed_attention, device_type, precision, step.texts_a_row)
+        choose_attention(shorter, device_type, precision, step.row_length)
+        if step.gradient_checkpointing:
+            checkpoint_layers(shorter)
         with logits_at_once_as_on(device_type):
             return _peak(PretrainingModule(shorter, step.objective), batch, rows, precision)
 
     def with_all_rows(layers: int) -> int:
-        some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.length))
+        some = max(1, round(max(_SOME_TOKENS, with_all_logits) / step.row_length))
         return _on_a_line(lambda rows: peak(layers, rows), num_rows, some, 2 * some)
 
-    predictions = sum(objective.num_predictions(batch) for objective in step.objective) / batch.num_slots
+    predictions = batch.num_predictions / batch.num_slots
     # a part of the logits is made while the one before it is still there
     with_all_logits = math.ceil(2 * rows_at_once(device_type, model.config.vocab_size) / max(predictions, 1e-3))
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -177,13 +182,3 @@ def _optimizer_bytes(step: Pretrain, model: PreTrainedModel) -> int:
             same = [v for v in state.values() if isinstance(v, Tensor) and v.shape == stepped.shape]
             total += sum(full_size[stepped] * value.element_size() for value in same)
     return total
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that a device has left, as far as the system says; 0 where it does not."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0

@@ -20,8 +20,9 @@ from ptft.errors import CheckpointError, RecipeError, UserError
 from ptft.inspection.bits import Comparison, Verdict
 from ptft.report.folder import read_object
 from ptft.run import execute
-from ptft.steps.finetune import Finetune, seed_list
+from ptft.steps.finetune import Finetune
 from ptft.steps.pretrain import Pretrain
+from ptft.steps.seeds import seed_list
 from ptft.training.checkpoint import complete_checkpoints, examine
 from ptft.training.logbook import read_log
 

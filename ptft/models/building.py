@@ -93,13 +93,15 @@ def set_dropout(config: PretrainedConfig, dropout: float) -> None:
             setattr(config, name, dropout)
 
 
-def check_shape(preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal") -> PretrainedConfig:
+def check_shape(
+    preset: Preset, shape: Mapping[str, Any], position_init: PositionInit = "normal", dropout: float = 0.0
+) -> PretrainedConfig:
     """Try a shape without making weights; gives its configuration for some tokenizer.
 
     Raises:
         RecipeError: As :func:`new_config`, or the architecture has no position embeddings to initialise.
     """
-    config = _shaped(preset, preset.positions, 0.0, shape, vocab_size=1 << 16)
+    config = _shaped(preset, preset.positions, dropout, shape, vocab_size=1 << 16)
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(config)
@@ -127,7 +129,7 @@ def _shaped(
     ids = {name: value for name, value in from_tokenizer.items() if name in known}
     try:
         config = AutoConfig.for_model(preset.model_type, **values, **ids)
-        config.max_position_embeddings += _padding_offset(config)
+        config.max_position_embeddings += padding_offset(config)
     except _IMPOSSIBLE as error:
         raise _impossible_shape(preset, shape, error) from None
     sizes = {"layers": config.num_hidden_layers, "hidden size": config.hidden_size, "heads": config.num_attention_heads}
@@ -341,11 +343,11 @@ def max_positions(config: PretrainedConfig) -> int:
     for attribute in ("max_position_embeddings", "n_positions"):
         value = getattr(config, attribute, None)
         if isinstance(value, int) and value > 0:
-            return value - _padding_offset(config)
+            return value - padding_offset(config)
     return 1 << 20
 
 
-def _padding_offset(config: PretrainedConfig) -> int:
+def padding_offset(config: PretrainedConfig) -> int:
     """The rows of its position embeddings that an architecture of RoBERTa's kind leaves to padding."""
     return (config.pad_token_id or 0) + 1 if config.model_type in _PADDED_POSITIONS else 0
 

@@ -1,9 +1,9 @@
 """Text classifiers: the stock class where it has the pooling asked for, else a stock backbone and a head of ours."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +21,9 @@ from ptft.models.building import (
     save_model,
     set_dropout,
 )
+from ptft.models.packed_attention import packed_inputs
+from ptft.models.pooling import Pooling, pool
 
-Pooling = Literal["cls", "mean", "max", "last"]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
 _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
@@ -78,30 +79,75 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts labels"]:
-        """Logits of a batch of padded texts."""
-        inputs = {name: batch[name] for name in _INPUTS if name in batch}
-        if self.head is None:
+        """Logits of a batch's texts, each padded in a row of its own, or packed (see ``EncodedTexts.batch``).
+
+        A stock class of an architecture that is not known here is called as a whole; of the others the backbone is run
+        and the stock head is applied to one vector a text, with the same result, since its own choice of vectors takes
+        one text a row for granted.
+        """
+        config = self.model.config
+        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
+        if "parts" in batch:
+            inputs |= packed_inputs(self.model, batch)
+        if is_decoder_config(config) and getattr(config, "use_cache", False):
+            inputs["use_cache"] = False  # keys and values are kept for generation only
+        if self.head is not None:
+            hidden = self.model(**inputs).last_hidden_state
+            own: Tensor = self.head(self.dropout(pool(hidden, *_parts(batch), self.pooling)))
+            return own
+        stock_head = _STOCK_HEADS.get(config.model_type)
+        if stock_head is None:
             logits: Tensor = self.model(**inputs).logits
             return logits
-        hidden = self.model(**inputs).last_hidden_state
-        mask = batch.get("attention_mask")
-        present = torch.ones_like(batch["input_ids"]) if mask is None else mask
-        pooled: Tensor = self.head(self.dropout(pool(hidden, present, self.pooling)))
-        return pooled
+        hidden = self.model.base_model(**inputs).last_hidden_state
+        finds_last = is_decoder_config(config) and config.pad_token_id is not None  # by its id, as the stock class does
+        not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
+        return stock_head(self.model, pool(hidden, *_parts(batch), self.pooling, not_padding))
 
 
-def pool(
-    hidden: Float[Tensor, "texts seq width"], present: Int[Tensor, "texts seq"], pooling: Pooling
-) -> Float[Tensor, "texts width"]:
-    """One vector a text: its first or last token's, the mean or the maximum over its real tokens."""
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "last":
-        return hidden[torch.arange(len(hidden), device=hidden.device), present.sum(1) - 1]
-    mask = present.unsqueeze(-1)
-    if pooling == "max":
-        return hidden.masked_fill(mask == 0, float("-inf")).amax(1)
-    return (hidden * mask).sum(1) / mask.sum(1)
+def _parts(batch: Mapping[str, Tensor]) -> tuple[Int[Tensor, "rows seq"], Int[Tensor, " texts"]]:
+    """The number of each slot's text, and the texts' lengths."""
+    if "parts" in batch:
+        return batch["parts"], batch["lengths"]
+    ids, present = batch["input_ids"], batch.get("attention_mask")
+    present = torch.ones_like(ids) if present is None else present
+    numbers = torch.arange(len(ids), device=ids.device).unsqueeze(1)
+    return torch.where(present > 0, numbers, len(ids)), present.sum(1)
+
+
+def _bert_head(model: Any, pooled: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(model.dropout(model.bert.pooler(pooled.unsqueeze(1))))
+    return logits
+
+
+def _roberta_head(model: Any, pooled: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(pooled.unsqueeze(1))
+    return logits
+
+
+def _distilbert_head(model: Any, pooled: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(model.dropout(model.pre_classifier(pooled).relu()))
+    return logits
+
+
+def _modernbert_head(model: Any, pooled: Tensor) -> Tensor:
+    logits: Tensor = model.classifier(model.drop(model.head(pooled)))
+    return logits
+
+
+def _decoder_head(model: Any, pooled: Tensor) -> Tensor:
+    logits: Tensor = model.score(pooled)
+    return logits
+
+
+# What the stock sequence classifier of an architecture does with one vector a text.
+_STOCK_HEADS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
+    "bert": _bert_head,
+    "roberta": _roberta_head,
+    "distilbert": _distilbert_head,
+    "modernbert": _modernbert_head,
+    **dict.fromkeys(_DECODERS, _decoder_head),
+}
 
 
 def new_classifier(
@@ -199,7 +245,7 @@ def open_classifier(name: str | Path) -> Classifier:
             )
         model, _ = open_model(name, "classification", 0, config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
-        pooling = getattr(config, "classifier_pooling", None) or stock_poolings(config)[0]
+        pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), "cls")[0]
         return Classifier(model, None, pooling, labels, 0.0)
     try:
         facts = json.loads((folder / "head.json").read_text())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ptft.models.linear_cross_entropy import summed_linear_cross_entropy
+from ptft.models.packed_attention import packed_inputs, score_type
 
 Head = Callable[[nn.Module], nn.Module]
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -41,7 +42,7 @@ class Forward:
 
     Args:
         model: A stock model with a vocabulary head.
-        batch: Its inputs, and possibly targets, by name.
+        batch: Its inputs, and possibly targets, by name; ``parts`` among them where rows are packed.
     """
 
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> None:
@@ -49,20 +50,25 @@ class Forward:
         self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
         if getattr(model.config, "type_vocab_size", 0) < 2:
             self._inputs.pop("token_type_ids", None)  # the model cannot tell A from B
+        if "parts" in batch:
+            self._inputs |= packed_inputs(model, batch)
         if "bidirectional" in batch:
             self._inputs["attention_mask"] = _attention_by_row(batch["bidirectional"], batch["input_ids"])
         self._head = _VOCABULARY_HEADS.get(model.config.model_type)
         self._dense: Tensor | None = None
         body = model.base_model
+        without_cache = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
         if self._head is None:
             output = model(**self._inputs, output_hidden_states=True)
             self._dense = output["logits" if "logits" in output else "prediction_logits"]
             self.hidden: Float[Tensor, "batch seq width"] = output.hidden_states[-1]
-            self.pooled: Float[Tensor, "batch width"] | None = None
+            self.pooled: Float[Tensor, "examples width"] | None = None
             return
-        output = body(**self._inputs)
+        output = body(**self._inputs, **without_cache)  # keys and values are kept for generation only
         self.hidden = output.last_hidden_state
         self.pooled = getattr(output, "pooler_output", None)
+        if self.pooled is not None and "first_positions" in batch:  # stock pooling takes the first token of a row
+            self.pooled = body.get_submodule("pooler")(self.hidden.flatten(0, 1)[batch["first_positions"], None])
 
     def token_logits(self, positions: Int[Tensor, " targets"]) -> Float[Tensor, "targets vocabulary"]:
         """Logits over the vocabulary at ``positions``, indices into the flattened (batch, seq)."""
@@ -93,7 +99,7 @@ def _attention_by_row(
 ) -> Float[Tensor, "batch 1 seq seq"]:
     """What is added to attention's scores so that a row's tokens see all of it (1) or what lies before them (0)."""
     seq, device = ids.shape[1], ids.device
-    kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    kind = score_type(device)
     after = torch.ones(seq, seq, dtype=torch.bool, device=device).triu(1)
     hidden = after & (bidirectional == 0)[:, None, None, None]
     return torch.zeros(hidden.shape, dtype=kind, device=device).masked_fill_(hidden, torch.finfo(kind).min)

@@ -35,6 +35,7 @@ class Hybrid(WindowObjective, MaskingObjective):
     """
 
     name: ClassVar[str] = "hybrid"
+    can_pack: ClassVar[bool] = False
     masked_rows: float = Field(0.5, gt=0, lt=1)
     """Share of the rows that are masked; held-out rows are masked by halves."""
 

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ptft.corpus.store import TokenStore
 from ptft.models.prediction import Forward, summed_cross_entropy
+from ptft.objectives.frames import Enclosed
 from ptft.objectives.masking_objective import MaskingObjective
-from ptft.objectives.pairs import PairSampler, document_chunks
+from ptft.objectives.packed_plan import Packing
+from ptft.objectives.pairs import PairSampler, document_chunks, exact_chunks
 from ptft.objectives.rows import Rows, Vocabulary
 
 
@@ -27,11 +29,18 @@ class MaskedLM(MaskingObjective):
     """Probability that a document is cut into shorter rows (when this objective makes the rows)."""
 
     def sampler(
-        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
+        self,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        length: int,
+        rows_per_step: int,
+        seed: int,
+        packing: Packing | None = None,
     ) -> PairSampler:
-        """Single texts of whole sentences."""
+        """Single texts: of whole sentences, or in packed rows of as many tokens as may be."""
+        rule = exact_chunks if packing else document_chunks
         limits = (length, rows_per_step, seed, self.short_ratio)
-        return PairSampler(document_chunks, store, vocabulary, *limits, single_texts=True)
+        return PairSampler(rule, store, vocabulary, *limits, frame=Enclosed(single_texts=True), packing=packing)
 
     def add_targets(self, rows: Rows, vocabulary: Vocabulary) -> None:
         """Mask the inputs; targets are flat positions in the padded batch and the original ids."""

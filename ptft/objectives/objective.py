@@ -13,6 +13,7 @@ from ptft.config import Settings
 from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.models.prediction import Forward
+from ptft.objectives.packed_plan import Packing
 from ptft.objectives.rows import Batch, Rows, Sampler, Vocabulary
 
 
@@ -29,6 +30,8 @@ class Objective(Settings, ABC):
     """Whether its sampler decides what a row is, so that objectives without one join in."""
     needs_mask_token: ClassVar[bool] = False
     """Whether it hides tokens, so that the tokenizer must have one to stand in their place."""
+    can_pack: ClassVar[bool] = True
+    """Whether its examples may share rows."""
     weight: float = Field(1.0, gt=0)
     """Factor of this term in the total loss."""
 
@@ -78,7 +81,15 @@ class Objective(Settings, ABC):
         return batch.counts[self.name]
 
     @abstractmethod
-    def sampler(self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int) -> Sampler:
+    def sampler(
+        self,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        length: int,
+        rows_per_step: int,
+        seed: int,
+        packing: Packing | None = None,
+    ) -> Sampler:
         """Where this objective's rows come from when it decides (see ``makes_pairs``).
 
         Args:
@@ -87,6 +98,7 @@ class Objective(Settings, ABC):
             length: Longest row in tokens, special tokens included.
             rows_per_step: Rows of a whole step over all processes; a block is a whole number of steps.
             seed: Of every draw.
+            packing: Let examples of up to ``length`` tokens share rows; None for one a row.
 
         Raises:
             DataError: The corpus does not have what the objective needs.

@@ -15,6 +15,7 @@ from ptft.corpus.store import TokenStore
 from ptft.errors import CheckpointError, DataError
 from ptft.models.prediction import Forward, summed_cross_entropy
 from ptft.objectives.objective import Objective
+from ptft.objectives.packed_plan import Packing
 from ptft.objectives.pairs import PairRule, PairSampler
 from ptft.objectives.rows import Batch, Rows, Vocabulary
 
@@ -43,11 +44,18 @@ class PairObjective(Objective):
         return 0
 
     def sampler(
-        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
+        self,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        length: int,
+        rows_per_step: int,
+        seed: int,
+        packing: Packing | None = None,
     ) -> PairSampler:
         """Pairs; refuses corpora that cannot give both kinds."""
         self._refuse(store.num_documents, store.info.sentences)
-        return PairSampler(self.rule, store, vocabulary, length, rows_per_step, seed, self.short_ratio)
+        limits = (length, rows_per_step, seed, self.short_ratio)
+        return PairSampler(self.rule, store, vocabulary, *limits, packing=packing)
 
     def check_corpus(self, beginning: Beginning, length: int) -> None:
         """Refuse a corpus that cannot give both kinds of pairs."""

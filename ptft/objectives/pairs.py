@@ -8,10 +8,10 @@ import math
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from threading import Lock
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 
 from ptft import rng
 from ptft.corpus.store import TokenStore
-from ptft.objectives.rows import Rows, Sampler, Vocabulary, pad_to_multiple
+from ptft.models.packing import Layout
+from ptft.objectives.frames import Enclosed, Frame
+from ptft.objectives.packed_plan import PackedPlan, Packing, pack, packed_plan
+from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, pad_to_multiple
 
 _ROWS_PER_BLOCK = 16384
 _STEPS_PER_BLOCK = 128
+_SAMPLED_ROWS = 4096
 _MOST_GROUPS = 1 << 17  # of documents: an epoch's order is drawn for groups, so that its beginning takes no longer
 _MARGIN = 0.01  # a block has so many more rows than a pass gives on average: filling up drops less than cutting off
 
@@ -183,6 +187,24 @@ def document_chunks(
         yield Pair(start, bounds[-1], bounds[-1], bounds[-1], 0)
 
 
+def exact_chunks(
+    sentences: Sentences, document: int, bounds: list[int], max_tokens: int, short_ratio: float, generator: Generator
+) -> Iterator[Pair]:
+    """Single texts of one document for packed rows: cut after so many tokens wherever that is, B empty.
+
+    What remains of a document is a text of its own, which finds its place beside others. With probability
+    ``short_ratio`` a text's target length is drawn from [2, max_tokens].
+
+    Paper: Ding et al. 2024, arXiv 2404.10830, section 3.
+    """
+    start = bounds[0]
+    while start < bounds[-1]:
+        target = draw_target(max_tokens, short_ratio, generator) if short_ratio else max_tokens
+        stop = min(start + target, bounds[-1])
+        yield Pair(start, stop, stop, stop, 0)
+        start = stop
+
+
 @runtime_checkable
 class PairRule(Protocol):
     """How a document becomes pairs (see :func:`document_pairs`)."""
@@ -200,8 +222,12 @@ class PairRule(Protocol):
         """The pairs of one document."""
 
 
+_Plan = PackedPlan | Int[ndarray, "rows 5"]
+_PAIR = Enclosed()
+
+
 class PairSampler(Sampler):
-    """Rows ``[CLS] A [SEP] B [SEP]`` (or ``[CLS] A [SEP]``) made anew in each epoch.
+    """Rows ``[CLS] A [SEP] B [SEP]``, or of another frame, made anew in each epoch; with packing, several to a row.
 
     An epoch walks through all documents in an order drawn for it; a block is an equal share of that walk in tokens,
     cut at a sentence end, and can be planned alone. Of more than 131,072 documents, those that so many divide with one
@@ -218,29 +244,34 @@ class PairSampler(Sampler):
         seed: int,
         short_ratio: float,
         *,
-        single_texts: bool = False,
+        frame: Frame = _PAIR,
+        packing: Packing | None = None,
     ) -> None:
         self._rule = rule
-        self._single_texts = single_texts
+        self._frame = frame
+        self._packing = packing
         self.store = store
         self._vocabulary = vocabulary
         self._length = length
-        self._max_tokens = length - (2 if single_texts else 3)
+        self._max_tokens = length - frame.num_special
         self._seed = seed
         self._short_ratio = short_ratio
         self._sentences = Sentences(store)
         self._walk = lru_cache(maxsize=2)(self._draw_walk)
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        make: Callable[[int, int], _Plan] = self._make_plan if packing is None else self._make_packed
+        self._plan = lru_cache(maxsize=2)(make)
         self._planning = Lock()  # several threads want the same block when it begins
         self.blocks_per_epoch = 1
         self.rows_per_block = 1
         self._size_blocks(rows_per_step)
 
     def _size_blocks(self, rows_per_step: int) -> None:
-        wanted = max(_ROWS_PER_BLOCK, _STEPS_PER_BLOCK * rows_per_step)
+        width = self._packing.width if self._packing else self._length
+        wanted = max(_ROWS_PER_BLOCK * self._length // width, _STEPS_PER_BLOCK * rows_per_step)
         tokens = self.store.info.tokens
-        self.blocks_per_epoch = max(1, tokens // (wanted * self._length))
-        planned = len(self._pass_over(0, 0, 0))
+        self.blocks_per_epoch = max(1, tokens // (wanted * width))
+        pairs = self._pass_over(0, 0, 0)
+        planned = pack(pairs, self._frame, width)[1].num_rows if self._packing else len(pairs)
         all_rows = planned * self.blocks_per_epoch * (1 + _MARGIN)
         self.blocks_per_epoch = max(1, round(all_rows / wanted))
         self.rows_per_block = math.ceil(all_rows / self.blocks_per_epoch / rows_per_step) * rows_per_step
@@ -294,44 +325,48 @@ class PairSampler(Sampler):
         order = rng.permuted(np.arange(len(plan)), len(plan), self._seed, epoch, block, len(passes))
         return plan[order]
 
+    def _make_packed(self, epoch: int, block: int) -> PackedPlan:
+        def examples_of(turn: int, enough: int | None) -> Int[ndarray, "pairs 5"]:
+            return self._pass_over(epoch, block, turn, enough or sys.maxsize)
+
+        keys = (self._seed, epoch, block)
+        return packed_plan(examples_of, self._frame, cast("Packing", self._packing), self.rows_per_block, *keys)
+
+    def _examples(
+        self, epoch: int, block: int, start: int, stop: int
+    ) -> tuple[Int[ndarray, "examples 5"], Int[ndarray, " examples"], Layout | None]:
+        """The examples of some rows of a block, a number of each that is unique in the epoch, and where they lie."""
+        with self._planning:
+            plan = self._plan(epoch, block)
+        if not isinstance(plan, PackedPlan):
+            return plan[start:stop], block * self.rows_per_block + np.arange(start, stop), None
+        some = plan.examples(start, stop)
+        most = self.rows_per_block * plan.packing.width  # examples of a block
+        return plan.pairs[some], block * most + np.arange(some.start, some.stop), plan.layout(start, stop)
+
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
         """Rows of a block, special tokens and token types in place."""
-        pairs = self._pairs(epoch, block, start, stop)
-        vocabulary = self._vocabulary
-        a_length, b_length = pairs[:, 1] - pairs[:, 0], pairs[:, 3] - pairs[:, 2]
-        lengths = a_length + b_length + 2 + (b_length > 0)
-        width = pad_to_multiple(lengths, self._length)
-        column = np.arange(width)
-        a_stop = 1 + a_length[:, None]
-        b_stop = a_stop + 1 + b_length[:, None]
-        in_a = (column > 0) & (column < a_stop)
-        in_b = (column > a_stop) & (column < b_stop)
-        source = np.where(in_b, pairs[:, 2:3] + column - a_stop - 1, pairs[:, 0:1] + column - 1)
-        ids = np.full(source.shape, vocabulary.pad, np.int64)
-        inside = in_a | in_b
-        ids[inside] = self.store.tokens[source[inside]]
-        ids[:, 0] = vocabulary.cls
-        ids[(column == a_stop) | ((column == b_stop) & (b_length[:, None] > 0))] = vocabulary.sep
-        segments = (column > a_stop) & (column < lengths[:, None])
-        by_id = vocabulary.starts
-        starts = self.store.starts(np.where(inside, source, 0)) if by_id is None else by_id[ids]
-        return Rows(
-            ids=ids,
-            lengths=lengths,
-            draw_keys=block * self.rows_per_block + np.arange(start, stop),
-            epoch_keys=(self._seed, epoch),
-            segments=None if self._single_texts else segments.astype(np.int64),
-            pair_labels=None if self._single_texts else pairs[:, 4],
-            starts=starts,
-            num_added=int(lengths.sum() - a_length.sum() - b_length.sum()),
-        )
+        pairs, keys, layout = self._examples(epoch, block, start, stop)
+        width = self._length if self.is_static else pad_to_multiple(self._frame.lengths(pairs), self._length)
+        rows = self._frame.rows(pairs, self.store, self._vocabulary, width, keys, (self._seed, epoch))
+        rows.layout, rows.has_mask = layout, self.is_static
+        return rows
 
     def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
         """The documents of A and of B."""
-        pairs = self._pairs(epoch, block, start, stop)
+        pairs, _, _ = self._examples(epoch, block, start, stop)
         begins = np.concatenate([pairs[:, first][pairs[:, first] < pairs[:, first + 1]] for first in (0, 2)])
         return sorted(set(self.store.document_of(begins)))
 
-    def _pairs(self, epoch: int, block: int, start: int, stop: int) -> Int[ndarray, "rows 5"]:
-        with self._planning:
-            return self._plan(epoch, block)[start:stop]
+    def size_per_row(self, rows_at_once: int) -> Size:
+        """The mean over the first rows; without packing, so many are padded to one width."""
+        stop = min(_SAMPLED_ROWS, self.rows_per_block)
+        pairs, _, layout = self._examples(0, 0, 0, stop)
+        lengths = self._frame.lengths(pairs)
+        text_tokens = int((pairs[:, 1] - pairs[:, 0] + pairs[:, 3] - pairs[:, 2]).sum())
+        if layout is not None:
+            slots = stop * layout.width
+        else:
+            together = [lengths[start : start + rows_at_once] for start in range(0, stop, rows_at_once)]
+            slots = sum(len(some) * pad_to_multiple(some, self._length) for some in together)
+        return Size(int(lengths.sum()) / stop, text_tokens / stop, slots / stop)

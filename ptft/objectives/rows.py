@@ -15,9 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.corpus.store import TokenStore
+from ptft.models.packing import Layout
 from ptft.tokenization.words import starting_ids
-
-_SAMPLED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ class Rows:
         pair_labels: 0 where B follows A, 1 where it does not, or None.
         starts: Whether each token begins a word, or None where that is not known.
         progress: Share of the training that lies before this step, from 0 to 1; None in evaluation.
+        layout: Where the rows lie in packed ones, or None where each goes through the model by itself.
         num_added: Special tokens that the sampler put around the texts of all rows; the others are the corpus's.
+        has_mask: Give the model a mask of real tokens even where there is no padding.
         targets: Arrays that objectives add: model inputs and labels by name.
         counts: Number of targets by objective.
     """
@@ -78,7 +79,9 @@ class Rows:
     pair_labels: Int[ndarray, " rows"] | None = None
     starts: Bool[ndarray, "rows seq"] | None = None
     progress: float | None = 0.0
+    layout: Layout | None = None
     num_added: int = 0
+    has_mask: bool = False
     targets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -89,19 +92,38 @@ class Rows:
 
     def batch(self) -> "Batch":
         """The same as tensors: model inputs, targets and counts."""
-        arrays: dict[str, NDArray[np.int64]] = {"input_ids": self.ids, **self.targets}
-        if (self.lengths < self.ids.shape[1]).any():
-            arrays["attention_mask"] = self.present().astype(np.int64)
+        arrays = {"input_ids": self.ids, **self.targets}
         if self.segments is not None:
             arrays["token_type_ids"] = self.segments
+        if self.layout is not None:
+            arrays = self._packed(self.layout, arrays)
+        elif self.has_mask or (self.lengths < self.ids.shape[1]).any():
+            arrays["attention_mask"] = self.present().astype(np.int64)
         return Batch(
             tensors={name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()},
             counts=self.counts,
             num_tokens=int(self.lengths.sum()),
-            num_slots=self.ids.size,
+            num_slots=arrays["input_ids"].size,
             hash=hash_rows(self.ids, self.lengths, self.targets),
             num_text_tokens=int(self.lengths.sum()) - self.num_added,
         )
+
+    def _packed(self, layout: Layout, arrays: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+        """Model inputs and positions of targets moved to packed rows, and who shares them."""
+        for name, array in arrays.items():
+            if name in ("input_ids", "token_type_ids"):
+                arrays[name] = layout.placed(array, self.lengths)
+            elif name.endswith("positions"):
+                arrays[name] = layout.moved(array, self.ids.shape[1])
+        return arrays | {
+            "parts": layout.parts(self.lengths),
+            "position_ids": layout.positions(self.lengths),
+            "part_ends": layout.ends(self.lengths),
+            "part_places": layout.places(self.lengths),
+            "part_origins": layout.origins(self.lengths),
+            "part_lengths": self.lengths,
+            "first_positions": layout.first(),
+        }
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,7 @@ class Batch:
         num_slots: Real tokens and padding.
         num_text_tokens: Real tokens that are the corpus's own, without the special tokens around the texts of a row.
         hash: That of its rows (see :func:`hash_rows`).
+        num_predictions: Positions at which the vocabulary head is computed.
     """
 
     tensors: dict[str, Tensor]
@@ -123,6 +146,12 @@ class Batch:
     num_slots: int
     num_text_tokens: int = 0
     hash: int = 0
+    num_predictions: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of it."""
+        return len(self.tensors["input_ids"])
 
 
 class Size(NamedTuple):
@@ -164,6 +193,8 @@ class Sampler(ABC):
     store: TokenStore
     rows_per_block: int
     blocks_per_epoch: int
+    is_static: bool = False
+    """Whether all rows are padded to the longest, so that equally many make a batch of the same shape."""
 
     @abstractmethod
     def rows(self, epoch: int, block: int, start: int, stop: int) -> Rows:
@@ -173,16 +204,9 @@ class Sampler(ABC):
     def documents(self, epoch: int, block: int, start: int, stop: int) -> list[int]:
         """The documents of which these rows hold a token, as indices in the store, rising."""
 
+    @abstractmethod
     def size_per_row(self, rows_at_once: int) -> Size:
         """The mean over the first rows, with so many padded to one width."""
-        stop = min(_SAMPLED_ROWS, self.rows_per_block)
-        tokens = text_tokens = slots = 0
-        for start in range(0, stop, rows_at_once):
-            rows = self.rows(0, 0, start, min(start + rows_at_once, stop))
-            tokens += int(rows.lengths.sum())
-            text_tokens += int(rows.lengths.sum()) - rows.num_added
-            slots += rows.ids.size
-        return Size(tokens / stop, text_tokens / stop, slots / stop)
 
 
 def pad_to_multiple(lengths: Int[ndarray, " rows"], longest: int, multiple: int = 8) -> int:

@@ -10,7 +10,10 @@ from ptft import rng
 from ptft.corpus.sources import Beginning
 from ptft.corpus.store import TokenStore
 from ptft.errors import DataError
+from ptft.objectives.frames import Continued
 from ptft.objectives.objective import Objective
+from ptft.objectives.packed_plan import Packing
+from ptft.objectives.pairs import PairSampler, exact_chunks
 from ptft.objectives.rows import Rows, Sampler, Size, Vocabulary, rows_to_plan
 
 
@@ -81,9 +84,18 @@ class WindowObjective(Objective):
     kind: ClassVar[Literal["encoder", "decoder"]] = "decoder"
 
     def sampler(
-        self, store: TokenStore, vocabulary: Vocabulary, length: int, rows_per_step: int, seed: int
-    ) -> WindowSampler:
-        """Windows over the stream of documents."""
+        self,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        length: int,
+        rows_per_step: int,
+        seed: int,
+        packing: Packing | None = None,
+    ) -> Sampler:
+        """Windows over the stream of documents, or packed rows of whole documents, cut where they are too long."""
+        if packing is not None:
+            limits = (length, rows_per_step, seed, 0.0)
+            return PairSampler(exact_chunks, store, vocabulary, *limits, frame=Continued(), packing=packing)
         return WindowSampler(store, vocabulary, length, rows_per_step, seed)
 
     def check_corpus(self, beginning: Beginning, length: int) -> None:

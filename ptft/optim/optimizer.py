@@ -88,7 +88,9 @@ class Optimizers:
         if self._scaler is not None:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)
-        return whole(nn.utils.clip_grad_norm_(self.parameters(), max_norm or float("inf")))
+        if max_norm:
+            return whole(nn.utils.clip_grad_norm_(self.parameters(), max_norm))
+        return whole(nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
 
     def weight_norm(self) -> Tensor:
         """Norm of all weights together: infinite or no number if one of them is, or too large to be squared."""
@@ -142,7 +144,7 @@ class Optimizers:
                 for name, value in values.items():
                     key = f"{number}.{index}.{name}"
                     if isinstance(value, Tensor):
-                        tensors[key] = whole(value.detach()).clone().contiguous()
+                        tensors[key] = whole(value.detach()).to("cpu", copy=True).contiguous()
                     else:
                         scalars[key] = value
         for number, optimizer in enumerate(self._optimizers):
@@ -150,7 +152,7 @@ class Optimizers:
             if steps:  # some count their steps by group
                 scalars[f"{_STEPS}{number}"] = steps
         if self._average is not None:
-            tensors |= {f"{_AVERAGE}{index:06d}": whole(mean) for index, mean in enumerate(self._average.state())}
+            tensors |= {f"{_AVERAGE}{index:06d}": whole(mean).cpu() for index, mean in enumerate(self._average.state())}
         if self._scaler is not None:
             scalars["scaler"] = self._scaler.state_dict()
         json.dumps(scalars)

@@ -11,6 +11,7 @@ from ptft.report import plots
 from ptft.report.curves import field, label_rows, measured, shot_rows
 from ptft.report.folder import RunFolder, lineage_rows, read_runs
 from ptft.report.scripts import script_rows
+from ptft.report.speed import speed_rows
 from ptft.report.tables import final_table, is_number
 from ptft.training.aside import write_text
 
@@ -65,6 +66,11 @@ _HOW_TO_READ_ZERO_SHOT = (
     "With arbitrary labels, zero-shot (k = 0) is chance by construction: nothing has told the model what they mean."
 )
 
+_HOW_TO_READ_SPEED = (
+    "Tokens are real ones. Mfu is the share of what the device could do at best that the model's own arithmetic "
+    "takes, padding's included; the vocabulary head is a share of that arithmetic."
+)
+
 _Record = Mapping[str, Any]
 
 
@@ -84,7 +90,7 @@ def write_report(run: Path) -> Path:
         CheckpointError: The folder holds no run, or a file in it cannot be read.
     """
     runs = read_runs(run)
-    parts = (_about, _figures, _scripts, _loss, _labels, _shots, _lineage, _recipes)
+    parts = (_about, _figures, _scripts, _loss, _labels, _shots, _speed, _lineage, _recipes)
     sections = [part(runs) for part in parts]
     page = run / "report.html"
     write_text(page, _document(runs[0].name, "\n".join(section for section in sections if section)))
@@ -194,6 +200,11 @@ def _shots(runs: Sequence[RunFolder]) -> str:
     captions = [_HOW_TO_READ_SHOTS, *[_HOW_TO_READ_ZERO_SHOT] * any(record["k"] == 0 for record in records)]
     picture = _picture(runs[0].path / "shots.png", plots.shot_curve(records), captions)
     return f"<h2>Shots</h2>\n{picture}\n{_text_table(shot_rows(records))}"
+
+
+def _speed(runs: Sequence[RunFolder]) -> str:
+    rows = speed_rows(runs)
+    return f'<h2>Speed</h2>\n<p class="pale">{escape(_HOW_TO_READ_SPEED)}</p>\n{_text_table(rows)}' if rows else ""
 
 
 def _lineage(runs: Sequence[RunFolder]) -> str:

@@ -47,7 +47,12 @@ MEANINGS: dict[str, str] = {
     "vocabulary": "tokens of the vocabulary, special tokens included",
     "loss": "mean training loss at the last logged step, in nats; lower is better",
     "n": "number of test rows scored",
-    "*tokens_per_second": "tokens trained on per second",
+    "*tokens_per_second": "real tokens trained on per second",
+    "*mfu": "model FLOPs, by formula, over what the device could have done at best in the same time",
+    "*padding_ratio": "padding's share of all positions that went through the model",
+    "*data_wait_ratio": "share of the time of training spent waiting for data",
+    "*head_share": "the vocabulary head's share of the model FLOPs",
+    "*memory_gb": "most memory allocated on the device, in GB",
     "*parameters": "weights in the model, each counted once",
     "*steps": "optimizer updates made",
     "*step": "optimizer updates made",
@@ -107,6 +112,19 @@ def format_value(value: float) -> str:
     if abs(value) < 10:
         return f"{value:.3f}"
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a time in its largest unit that makes two or more of it.
+
+    Example:
+        >>> format_duration(90), format_duration(7200), format_duration(400 * 86400)
+        ('90.0 s', '2.0 h', '400.0 days')
+    """
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
 
 
 def format_count(count: float) -> str:

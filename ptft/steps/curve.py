@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from ptft.compute import Compute, limit_threads
 from ptft.config import load, plain
 from ptft.errors import RecipeError
-from ptft.steps.finetune import Encoded, Finetune, FinetuneSettings, score, seed_list, train_one
+from ptft.steps.finetune import Encoded, Finetune, FinetuneSettings, score, train_one
 from ptft.steps.folder import parent
+from ptft.steps.seeds import seed_list
 from ptft.steps.step import Place, Result
 from ptft.tasks.metrics import mean_interval, paired_interval
 from ptft.tasks.table import subset

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from pydantic import Field
@@ -19,7 +18,7 @@ from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import ClassificationModule, predict_probabilities
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.attention import BOTH_WAYS, choose_attention
+from ptft.models.attention import BOTH_WAYS
 from ptft.models.building import (
     check_length,
     check_shape,
@@ -33,18 +32,21 @@ from ptft.models.building import (
 )
 from ptft.models.classifier import (
     Classifier,
-    Pooling,
     attends_both_ways,
     default_pooling,
     is_decoder_config,
     new_classifier,
     save_classifier,
 )
+from ptft.models.flops import model_flops
+from ptft.models.packed_attention import choose_packed_attention, is_packable
+from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
+from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
-from ptft.tasks.metrics import classification_figures, mean_interval
+from ptft.tasks.metrics import classification_figures
 from ptft.tasks.table import read_task, subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import (
@@ -59,6 +61,7 @@ from ptft.tokenization import (
 )
 from ptft.training.aside import write_aside
 from ptft.training.budget import Budget
+from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
 
@@ -241,15 +244,7 @@ class Encoded:
     def with_train(self, data: TaskData) -> "Encoded":
         """The same with some of the training rows."""
         place = {id(row): index for index, row in enumerate(self.data.train)}
-        ids = [place[id(row)] for row in data.train]
-        segments = self.train.segments
-        train = EncodedTexts(
-            [self.train.ids[i] for i in ids],
-            segments and [segments[i] for i in ids],
-            0,
-            self.train.pad,
-            self.train.length,
-        )
+        train = self.train.some([place[id(row)] for row in data.train])
         return Encoded(data, train, self.valid, self.tests)
 
 
@@ -268,18 +263,23 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
-    choose_attention(classifier.model, compute.device.type, compute.precision, settings.length)
+    compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
+    if packed := is_packable(classifier.model.config) and not compiled:
+        choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
+    settings.prepare(classifier.model, compute, settings.length)
     module = ClassificationModule(classifier)
     compute.place(module)
     optimizers = settings.optimizers(module, compute, lr)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    source = LabelledBatches(encoded.train, label_ids(data.train, data.labels), rows, seed, numbers)
-    plan = settings.plan(settings.steps(len(data.train)), seed)
+    labels = label_ids(data.train, data.labels)
+    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
+    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
+    width = source.mean_width(settings.rows_at_once(compute.num_processes))
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
-        folder=folder, identity=identity, what=what,
+        folder=folder, identity=identity, cost=Cost.on(compute, model_flops(classifier.model, width)), what=what,
     )  # fmt: skip
     return compute.whole(module).classifier, totals, missing
 
@@ -313,7 +313,7 @@ class Finetune(FinetuneSettings):
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
         data, notes = self.check_data()
         for note in notes:
             place.display.say(note)
@@ -326,6 +326,7 @@ class Finetune(FinetuneSettings):
         if self.trackers:
             compute.start_trackers("ptft", plain(self))
         records: list[dict[str, Any]] = []
+        used: list[Totals] = []
         best = (-1.0, 0)
         seeds = seed_list(self.seeds, self.seed)
         for seed in seeds:
@@ -337,6 +338,7 @@ class Finetune(FinetuneSettings):
             classifier, totals, missing = train_one(
                 self, encoded, tokenizer, seed, compute, place.display, lr=self.lr, folder=folder, what=what
             )
+            used.append(totals)
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
             valid, _ = score(classifier, data.valid, everything.valid, compute)
@@ -356,39 +358,7 @@ class Finetune(FinetuneSettings):
             "seeds": seeds,
             "saved_seed": best[1],
         }
-        return Result(_summary(records), records, lineage)
-
-
-def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
-    """The seeds that a count or a list means.
-
-    Raises:
-        RecipeError: There is none.
-    """
-    chosen = list(range(first, first + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
-        got = seeds if isinstance(seeds, int) else list(seeds)
-        raise RecipeError(f"seeds: must be a count of at least 1 or a list of different numbers from 0, got {got}")
-    return chosen
-
-
-def _summary(records: list[dict[str, Any]]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    tests = list(dict.fromkeys(record["test"] for record in records))
-    for number, test in enumerate(tests):
-        own = [record for record in records if record["test"] == test]
-        values = {
-            name: float(np.mean([record[name] for record in own]))
-            for name in ("accuracy", "low", "high", "macro_f1", "mcc", "majority")
-        }
-        if len(own) > 1:
-            values["accuracy"], values["low"], values["high"] = mean_interval([record["accuracy"] for record in own])
-        figures |= {f"{test}.{name}": value for name, value in values.items()}
-        if number == 0:
-            figures |= {f"test.{name}": value for name, value in values.items()}
-            figures["n"] = float(own[0]["n"])
-    figures["valid.accuracy"] = float(np.mean([record["valid_accuracy"] for record in records]))
-    return figures
+        return Result(summary(records) | speed(used), records, lineage)
 
 
 def _say_truncation(encoded: Encoded, display: Display) -> None:

@@ -5,13 +5,14 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 
 from ptft.compute import num_processes
 from ptft.config import Settings, differences, dump, load
@@ -20,7 +21,8 @@ from ptft.steps.milestones import milestone
 from ptft.steps.step import RUNTIME_KEYS, Step
 from ptft.training.aside import remove_leftovers, write_text
 
-_PARTIAL_RECIPE = ".recipe.yaml.partial"  # all that a run leaves that is killed while it begins
+_LOCK = ".lock"
+_LEFT_AT_BEGIN = (".recipe.yaml.partial", _LOCK)  # all that a run leaves that is killed while it begins
 _SIGNS_OF_WORK = ("metrics.jsonl", "cells.jsonl", "state.json", "result.json")
 _LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
@@ -64,7 +66,7 @@ def check_new(folder: Path) -> None:
     Raises:
         RecipeError: It is so.
     """
-    if folder.is_file() or (folder.is_dir() and any(path.name != _PARTIAL_RECIPE for path in folder.iterdir())):
+    if folder.is_file() or (folder.is_dir() and any(path.name not in _LEFT_AT_BEGIN for path in folder.iterdir())):
         raise RecipeError(f"out: {str(folder)!r} exists and is no run folder of ptft; name a new folder")
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     if not parent.is_dir():
@@ -108,29 +110,39 @@ def _refuse_other_settings(step: Step, recipe: Path) -> None:
         )
 
 
-def begin(settings: Settings, folder: Path) -> list[Path]:
-    """Make the folder and write the resolved recipe.
+@contextmanager
+def begun(settings: Settings, folder: Path) -> Iterator[list[Path]]:
+    """Make the folder, and write the resolved recipe; within the context no other process works there.
 
-    Returns:
-        The folders that were made, the innermost first.
+    Gives the folders that were made, the innermost first.
 
     Raises:
-        RecipeError: The folder cannot be made or written.
+        RecipeError: The folder cannot be made or written, or another process works there.
     """
     made = [path for path in [folder, *folder.parents] if not path.exists()]
+    lock = FileLock(folder / _LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
         remove_leftovers(folder)
         write_text(folder / "recipe.yaml", dump(settings))
+    except Timeout:
+        raise RecipeError(
+            f"out: another process is at work in {str(folder)!r}; wait for its end, or name another folder"
+        ) from None
     except OSError as error:
         if made:
             undo(folder, made)
         raise RecipeError(f"out: {str(folder)!r} cannot be written ({error.strerror}); name another folder") from None
-    return made
+    try:
+        yield made
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def undo(folder: Path, made: list[Path]) -> None:
-    """Take back :func:`begin` after a mistake that only the work could find, unless there is work to lose."""
+    """Take back what :func:`begun` made after a mistake that only the work could find, unless work would be lost."""
     if any(path.name in _SIGNS_OF_WORK and path.stat().st_size for path in folder.rglob("*.json*")):
         return
     for path in folder.glob("*"):

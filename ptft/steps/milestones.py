@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptft.display import Display
-from ptft.training.aside import remove_leftovers, write_aside
+from ptft.training.aside import discard, remove_leftovers, write_aside
 from ptft.training.loop import StepReport
 from ptft.training.totals import Totals
 
@@ -47,10 +47,14 @@ class Milestones:
         """Whether a step that leads from ``before`` tokens to ``tokens`` reaches one."""
         return bool(marks_between(self._marks, before * self._words_per_token, tokens * self._words_per_token))
 
-    def reached(self, report: StepReport, totals: Totals) -> None:
-        """Write what a step reached, which led to these totals, unless it is there already.
+    def forget_after(self, step: int) -> None:
+        """Remove those of later steps, which a run that goes on from here makes again."""
+        for path in self._folder.glob("words-*"):
+            if milestone(path).get("step", step) > step:
+                discard(path)
 
-        A continued run makes the same steps again, so what is there is what it would write.
+    def reached(self, report: StepReport, totals: Totals) -> None:
+        """Write what a step reached, which led to these totals.
 
         Raises:
             CheckpointError: The disk is full or the folder cannot be written.
@@ -59,8 +63,6 @@ class Milestones:
         before = (totals.num_text_tokens - report.num_text_tokens) * self._words_per_token
         for mark in marks_between(self._marks, before, words):
             target = self._folder / f"words-{short(mark)}"
-            if target.exists():
-                continue
             facts = {"words": mark, "step": report.step, "tokens_seen": totals.num_tokens, "words_seen": round(words)}
             write_aside(target, "milestone", partial(self._write_all, facts))
             self._display.say(f"{target}: after step {report.step}, {round(words):,} words seen")

@@ -12,7 +12,6 @@ from ptft.config import plain
 from ptft.corpus.sources import describe, title
 from ptft.display import Display
 from ptft.errors import DataError
-from ptft.models.attention import choose_attention
 from ptft.models.building import (
     grow_embeddings,
     grown_size,
@@ -22,7 +21,8 @@ from ptft.models.building import (
     open_model,
     save_model,
 )
-from ptft.models.flops import peak_flops, training_flops
+from ptft.models.flops import Flops, model_flops
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
@@ -38,6 +38,7 @@ from ptft.training.aside import write_aside
 from ptft.training.best import Best
 from ptft.training.budget import Budget
 from ptft.training.evaluation import evaluate
+from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
 from ptft.training.work import PretrainingModule
@@ -53,11 +54,13 @@ class Pretrain(PretrainSettings):
     """
 
     name: ClassVar[str] = "pretrain"
+    compiles_usually: ClassVar[bool] = True
 
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
         limit_threads(self.threads)
-        compute = Compute(self.precision, self.trackers, place.folder, self.deterministic)
+        compute = self.compute(place.folder)
+        compiled = self.compiles(compute.device.type)
         with compute.main_first():
             tokenizer = self.with_added_tokens(self._tokenizer(place))
         model, new_weights = self._model(tokenizer, place)
@@ -65,24 +68,20 @@ class Pretrain(PretrainSettings):
         for objective in self.objective:
             objective.annotate(model.config)
         with compute.main_first():
-            data = self._data(tokenizer, place)
-        choose_attention(model, compute.device.type, compute.precision, self.length)
+            data = self._data(tokenizer, place, is_static=compiled)
+        self.prepare(model, compute, self.row_length)
         module = PretrainingModule(model, self.objective)
         compute.place(module)
         centered = model.get_input_embeddings().parameters() if self.center_embeddings else ()
         optimizers = self.optimizers(module, compute, self.lr, centered)
         train = data.train.batches
-        flops = training_flops(model, 1, self.length, train.predictions_per_slot())
-        size = cache(lambda: train.size_per_step(self.rows_at_once(compute.num_processes)))
-        budget, words_per_token, fill = Budget.parse(self.budget), data.train.words_per_token, self.batch_ramp.fill
-        steps = budget.steps(
-            steps_per_epoch=train.steps_per_epoch / fill,
-            tokens_per_step=lambda: fill * size().tokens,
-            words_per_step=lambda: fill * size().text_tokens * words_per_token,
-            flops_per_step=lambda: fill * flops * size().slots,
-        )
-        train.total_steps = steps
-        plan = self.plan(steps, self.seed, seconds=budget.seconds, evaluate_every_steps=self.evaluate_every_steps)
+        flops = model_flops(model, self.attended_length)
+        words_per_token = data.train.words_per_token
+        train.total_steps = steps = self._steps(data.train, flops)
+        plan = self.plan(
+            steps, self.seed, compiled=compiled, seconds=Budget.parse(self.budget).seconds,
+            evaluate_every_steps=self.evaluate_every_steps,
+        )  # fmt: skip
 
         @cache  # the last step may be measured while training as well
         def measure(step: int) -> dict[str, float]:
@@ -115,10 +114,9 @@ class Pretrain(PretrainSettings):
             place.folder / "milestones", self.milestones_words, words_per_token, write_averaged, place.display
         )
         totals = fit(
-            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display,
+            module, module.weights, train, optimizers, self.schedule, compute, plan, place.display, what="pretraining",
             folder=place.folder, identity=self.identity(data.hashes, tokenizer, model, steps), best=best,
-            flops_per_slot=flops, peak_flops=peak_flops(compute.device, compute.dtype), measure=measure_and_keep,
-            marks=marks if self.milestones_words else None, what="pretraining",
+            cost=Cost.on(compute, flops), measure=measure_and_keep, marks=marks if self.milestones_words else None,
         )  # fmt: skip
         figures = measure(totals.step)
         trained = compute.whole(module).model
@@ -131,6 +129,26 @@ class Pretrain(PretrainSettings):
         if self.milestones_words:
             result.lineage["milestones"] = written_milestones(place.folder / "milestones")
         return result
+
+    def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
+        """Packed rows have an attention of their own."""
+        if self.packed_length:
+            device_type = compute.device.type
+            texts = 1 if self.compiles(device_type) else self.texts_a_row  # text by text, no two batches have one shape
+            choose_packed_attention(model, self.packed_attention, device_type, compute.precision, texts)
+        super().prepare(model, compute, length)
+
+    def _steps(self, data: TrainingData, flops: Flops) -> int:
+        """Updates until the end of the budget, 0 where it is a time; micro-batches have no part in it."""
+        train, fill = data.batches, self.batch_ramp.fill
+        per_slot = flops.of(1, train.predictions_per_slot())
+        size = cache(lambda: train.size_per_step(self.rows_per_step))
+        return Budget.parse(self.budget).steps(
+            steps_per_epoch=train.steps_per_epoch / fill,
+            tokens_per_step=lambda: fill * size().tokens,
+            words_per_step=lambda: fill * size().text_tokens * data.words_per_token,
+            flops_per_step=lambda: fill * per_slot * size().slots,
+        )
 
     def _result(
         self,
@@ -152,8 +170,8 @@ class Pretrain(PretrainSettings):
             "words_seen": round(words),
         }
         parameters = float(sum(p.numel() for p in model.parameters()))
-        rate = {"tokens_per_second": totals.num_tokens / totals.seconds if totals.seconds else 0.0}
-        return Result({**figures, **seen, "parameters": parameters, "seconds": totals.seconds, **rate}, lineage=lineage)
+        used = {"parameters": parameters, "seconds": totals.seconds, **speed([totals])}
+        return Result({**figures, **seen, **used}, lineage=lineage)
 
     def _say(self, model: PreTrainedModel, new_weights: list[str], display: Display) -> None:
         if new_weights:
@@ -189,12 +207,13 @@ class Pretrain(PretrainSettings):
         preset = PRESETS[self.preset]
         return new_config(preset, tokenizer, positions=preset.positions, dropout=self.preset_dropout, shape=self.shape)
 
-    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place) -> PretrainingData:
+    def _data(self, tokenizer: PreTrainedTokenizerBase, place: Place, *, is_static: bool) -> PretrainingData:
         place.display.say(f"corpus: {describe(self.corpus)}")
         needs_words = any(objective.needs_words for objective in self.objective)
         how = How(self.head == "causal_lm", self.joiner, self.seed, self.cache, needs_words)
         versions = self.duplicates if self.static else 0
-        rows = RowSettings(self.objective, self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        limits = (self.length, self.rows_per_step, self.seed, versions, self.batch_ramp)
+        rows = RowSettings(self.objective, *limits, self.packing, is_static)
         train = training_data(self.corpus, tokenizer, how, rows)
         show_cleaning(train.store.info.cleaning, place)
         if not self.valid and not self.corpus.valid_ratio:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from ptft.compute import num_processes
+from ptft.compute import device_type, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.corpus.files import file_format
 from ptft.corpus.sources import CorpusSettings, beginning
@@ -25,10 +25,12 @@ from ptft.models.building import (
     set_dropout,
 )
 from ptft.models.classifier import is_classifier, is_decoder_config
+from ptft.models.packed_attention import PackedAttention, check_packable, check_varlen
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.objectives.objective import Objective
+from ptft.objectives.packed_plan import Packing
 from ptft.sharding import sharding_asked
 from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.steps.training_step import TrainingStep
@@ -92,6 +94,15 @@ class PretrainSettings(TrainingStep):
     """New tokens that are never masked, such as marks of a speaker."""
     length: int = Field(128, ge=8)
     """Tokens of a row, special tokens included."""
+    packed_length: int = Field(0, ge=0)
+    """Width of packed rows, at least ``length``: texts share a row, none sees another; 0 for one text a row.
+
+    Texts have up to ``length`` tokens, and positions restart in each.
+    """
+    cross_document_attention: bool = False
+    """With ``packed_length``: let texts of a packed row see each other; positions still restart."""
+    packed_attention: PackedAttention = "auto"
+    """How packed texts are kept apart: by a mask, by varlen (CUDA, bf16 or fp16, no attention dropout), or the best."""
     joiner: Literal["space", "newline"] = "space"
     """What stands between the sentences of a document for causal LM."""
     static: bool = False
@@ -131,7 +142,7 @@ class PretrainSettings(TrainingStep):
         evaluation_texts(self.corpus, self.seed)
         start = beginning(self.corpus, self.seed)
         for objective in self.objective:
-            objective.check_corpus(start, self.length)
+            objective.check_corpus(start, 0 if self.packed_length else self.length)
         if self.valid:
             beginning(self._valid_corpus(), self.seed)
 
@@ -153,11 +164,37 @@ class PretrainSettings(TrainingStep):
                     "out, or give the budget in steps, tokens, words, epochs or flops"
                 )
         self._check_ramp()
+        self._check_packing()
         if self.changed("duplicates") and not self.static:
             raise RecipeError(f"duplicates: {self.duplicates} versions are made with static=true only; give that too")
         self._check_rows()
         if (kinds == {"decoder"} and len(names) > 1) or sum(o.makes_pairs for o in self.objective) > 1:
             raise RecipeError(f"objective: {' and '.join(names)} both decide what a row is; use one of them")
+
+    def _check_packing(self) -> None:
+        if not self.packed_length:
+            if ignored := self.changed("cross_document_attention", "packed_attention"):
+                raise RecipeError(f"{ignored[0]}: has no effect without packed_length; give that too, or leave it out")
+            return
+        if self.packed_length < self.length:
+            raise RecipeError(
+                f"packed_length: a packed row of {self.packed_length} tokens does not hold a text of "
+                f"length={self.length}; give at least that, or 0 for one text a row"
+            )
+        for objective in self.objective:
+            if not objective.can_pack:
+                raise RecipeError(
+                    f"packed_length: {objective.name} trains whole rows, some of them with attention both ways, which "
+                    "texts cannot share; leave it out, or give objective=causal_lm"
+                )
+
+    def _check_architecture(self, config: PretrainedConfig) -> None:
+        """Refuse an architecture that cannot be trained as the objectives and the packing ask for."""
+        self.objective[0].check_architecture(config)
+        if self.packed_length:
+            check_packable(config)
+        if self.packed_attention == "varlen":
+            check_varlen(config, device_type(), resolve_precision(self.precision))
 
     def _check_keep_best(self) -> None:
         if self.keep_best and not self.evaluate_every_steps:
@@ -223,9 +260,9 @@ class PretrainSettings(TrainingStep):
                 f"preset: {self.preset!r} is {_A[preset.kind]}, but {objective.name} trains {_A[objective.kind]}; "
                 "give another objective or preset"
             )
-        config = check_shape(preset, self.shape, self.position_init)
+        config = check_shape(preset, self.shape, self.position_init, self.preset_dropout)
         self._check_tied(config)
-        objective.check_architecture(config)
+        self._check_architecture(config)
         check_head(config, self.head)
         longest = self.shape.get("n_positions", self.shape.get("max_position_embeddings", preset.positions))
         check_length(self.length, int(longest))
@@ -242,7 +279,7 @@ class PretrainSettings(TrainingStep):
             )
 
     def _check_model(self) -> None:
-        config, objective = read_config(self.model), self.objective[0]
+        config, objective = self.read_config(), self.objective[0]
         kind = "decoder" if is_decoder_config(config) else "encoder"
         if kind != objective.kind:
             raise RecipeError(
@@ -250,7 +287,7 @@ class PretrainSettings(TrainingStep):
                 f"{_A[objective.kind]}; give another objective or model"
             )
         self._check_tied(config)
-        objective.check_architecture(config)
+        self._check_architecture(config)
         check_length(self.length, max_positions(config))
         if self.shape:
             raise RecipeError("shape: only a new model's shape can be changed; leave it out or give preset=NAME")
@@ -306,6 +343,26 @@ class PretrainSettings(TrainingStep):
         """The held-out text, all of it."""
         text = "text" if file_format(Path(self.valid)) == ".txt" else self.corpus.text
         return CorpusSettings(path=self.valid, text=text, valid_ratio=0, split_sentences=self.corpus.split_sentences)
+
+    @property
+    def packing(self) -> Packing | None:
+        """How texts share rows."""
+        return Packing(self.packed_length, self.cross_document_attention) if self.packed_length else None
+
+    @property
+    def row_length(self) -> int:
+        """Tokens of a row at most, padding included."""
+        return self.packed_length or self.length
+
+    @property
+    def attended_length(self) -> int:
+        """How many tokens one sees at most."""
+        return self.row_length if self.cross_document_attention else self.length
+
+    @property
+    def texts_a_row(self) -> float:
+        """How many texts of full length that do not see each other a row holds."""
+        return self.row_length / self.attended_length
 
     @property
     def preset_dropout(self) -> float:

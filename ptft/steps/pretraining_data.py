@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from ptft.corpus.sources import CorpusSettings
 from ptft.corpus.store import TokenStore
 from ptft.objectives.objective import Objective
-from ptft.objectives.rows import Vocabulary
+from ptft.objectives.packed_plan import Packing
+from ptft.objectives.rows import Sampler, Vocabulary
 from ptft.steps.compiled import How, compiled
 from ptft.training.ramp import BatchRamp
 from ptft.training.work import PretrainingBatches
@@ -29,6 +30,8 @@ class RowSettings:
         rows_per_step: Rows of a global batch.
         seed: Of every draw.
         versions, ramp: As for :class:`ptft.training.work.PretrainingBatches`; of the training part alone.
+        packing: Let examples share rows; None for one a row.
+        is_static: Whether all rows have the longest one's shape; of the training part alone.
     """
 
     objectives: Sequence[Objective]
@@ -37,11 +40,21 @@ class RowSettings:
     seed: int
     versions: int
     ramp: BatchRamp
+    packing: Packing | None = None
+    is_static: bool = False
 
     @property
     def decides(self) -> Objective:
         """The objective that makes the rows."""
         return next((o for o in self.objectives if o.makes_pairs), self.objectives[0])
+
+    def sampler(self, store: TokenStore, vocabulary: Vocabulary, rows_per_step: int, seed: int) -> Sampler:
+        """Rows of a store.
+
+        Raises:
+            DataError: It cannot give any.
+        """
+        return self.decides.sampler(store, vocabulary, self.length, rows_per_step, seed, self.packing)
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,8 @@ def training_data(
     """
     vocabulary = Vocabulary.of(tokenizer)
     store, fingerprint = compiled(corpus, "train", tokenizer, how)
-    sampler = rows.decides.sampler(store, vocabulary, rows.length, rows.rows_per_step, rows.seed)
+    sampler = rows.sampler(store, vocabulary, rows.rows_per_step, rows.seed)
+    sampler.is_static = rows.is_static
     batches = PretrainingBatches(
         sampler, rows.objectives, vocabulary, rows.rows_per_step, versions=rows.versions, ramp=rows.ramp
     )
@@ -133,6 +147,6 @@ def held_out(
     vocabulary = Vocabulary.of(tokenizer)
     store, fingerprint = compiled(corpus, part, tokenizer, how)
     per_step = min(64, most_rows)
-    sampler = rows.decides.sampler(store, vocabulary, rows.length, per_step, 0)
+    sampler = rows.sampler(store, vocabulary, per_step, 0)
     batches = PretrainingBatches(sampler, rows.objectives, vocabulary, per_step, is_evaluation=True)
     return HeldOut(batches, min(batches.steps_per_epoch, max(1, most_rows // per_step)), fingerprint)

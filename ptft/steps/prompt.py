@@ -14,8 +14,8 @@ from ptft.models.building import open_trained, read_config
 from ptft.models.classifier import is_decoder_config
 from ptft.prompting import Template, default_template, evaluate_prompts
 from ptft.prompting.evaluate import check_prompts
-from ptft.steps.finetune import seed_list
 from ptft.steps.folder import parent
+from ptft.steps.seeds import seed_list
 from ptft.steps.step import Place, Result, Step
 from ptft.tasks import PROMPT_TASKS, TASKS
 from ptft.tasks.prompt_task import PromptTask

@@ -51,7 +51,7 @@ class Step(Settings, ABC):
     seed: int = Field(0, ge=0)
     """Of every random draw."""
     precision: Precision = "auto"
-    """Of matrix products: auto (bf16 where the hardware has it), fp32, bf16 or fp16."""
+    """Of matrix products: auto (bf16 where the hardware has it and is not slower, measured), fp32, bf16 or fp16."""
     threads: int = Field(0, ge=0)
     """CPU threads of the process; 0 leaves torch's choice. For models of a few million weights 1 is often fastest."""
     resume: bool = True
@@ -70,5 +70,6 @@ class Step(Settings, ABC):
         """Do it."""
 
 
-RUNTIME_KEYS = frozenset({"out", "resume", "threads", "trackers", "cache", "workers", "guard", "accumulate"})
+_SETUP_KEYS = {"out", "resume", "threads", "trackers", "cache", "workers", "guard"}
+RUNTIME_KEYS = frozenset({*_SETUP_KEYS, "accumulate", "compile", "gradient_checkpointing"})
 """Settings that may differ between a run and its continuation."""

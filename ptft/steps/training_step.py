@@ -1,7 +1,8 @@
 """The settings that pretraining and fine-tuning share, and what they make of them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,7 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.compute import Compute, Deterministic, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.errors import DeviceError, RecipeError
+from ptft.models.attention import choose_attention
 from ptft.models.building import config_hash
+from ptft.models.checkpointing import checkpoint_layers
+from ptft.models.compiling import compile_body
 from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
@@ -21,6 +25,7 @@ from ptft.sharding import sharding_asked
 from ptft.steps.step import Step
 from ptft.tokenization import tokenizer_hash
 from ptft.training.budget import Budget
+from ptft.training.checkpoint import kept_precision
 from ptft.training.guard import GuardSettings
 from ptft.training.session import Plan
 
@@ -28,6 +33,8 @@ from ptft.training.session import Plan
 class TrainingStep(Step):
     """A step that trains a model."""
 
+    compiles_usually: ClassVar[bool] = False
+    """Whether compiling pays for a step of this kind on a GPU."""
     budget: str = "3epochs"
     """How long: 5000steps, 2e9tokens, 100Mwords, 3epochs or 1e18flops; or a time: 90s, 30m, 2h.
 
@@ -53,6 +60,13 @@ class TrainingStep(Step):
     """Largest gradient norm; 0 for no limit."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999: it is what is evaluated and saved; 0 for none."""
+    compile: bool | Literal["auto"] = "auto"
+    """Let torch compile the model's body, before the first step: auto does for pretraining on a GPU.
+
+    Rows are then padded to ``length``, so that all batches have one shape; ``recompilations`` in the log stays 0.
+    """
+    gradient_checkpointing: bool = False
+    """Keep each layer's input only, and compute it once more on the way back: less memory, a third more time."""
     deterministic: Deterministic = "auto"
     """Give the same bits each time: auto does on a CPU; on a GPU true costs some speed, which the run says."""
     log_every_steps: int = Field(10, ge=1)
@@ -76,6 +90,7 @@ class TrainingStep(Step):
                 "10, or 0 for never"
             )
         resolve_precision(self.precision)
+        self.compiles("")  # what is asked for, wherever it is
         check_trackers(self.trackers)
         probe = nn.Linear(1, 1)  # what torch refuses about a setting it refuses for any parameters
         self.optimizer.build(parameter_groups(probe.named_parameters(), 1.0, self.optimizer.weight_decay), probe)
@@ -100,7 +115,48 @@ class TrainingStep(Step):
         """Rows of a micro-batch with so many processes."""
         return max(1, self.rows_per_step // (self.accumulate * processes))
 
-    def plan(self, steps: int, seed: int, *, seconds: float = 0.0, evaluate_every_steps: int = 0) -> Plan:
+    def compiles(self, device_type: str) -> bool:
+        """Whether torch compiles the model's body.
+
+        ``compile=auto`` does for pretraining on a CUDA device. It does not on a CPU, where it gains nothing
+        (``benchmarks/speed_compile.py`` measures it), nor for fine-tuning, which is often shorter than compiling and
+        whose rows would all be padded to ``length``, nor under FSDP, where it is refused: its hooks between the layers
+        break what is compiled into pieces.
+
+        Compiled is one shape: micro-batches of full size, their rows padded to ``length``. Others go through the body
+        eagerly (the end of a block, a batch that still grows, evaluation), so that nothing is compiled again after the
+        first step but where memory was short, or where the number of texts in packed rows passes a power of two and
+        attention needs no mask; ``recompilations`` in ``metrics.jsonl`` counts. Losses are those of the eager body but
+        for rounding; dropout is drawn otherwise.
+
+        Raises:
+            DeviceError: It is asked for under FSDP.
+        """
+        if self.compile is True and sharding_asked():
+            raise DeviceError("compile: true is not supported under FSDP; give compile=false, or use DDP")
+        if self.compile == "auto":
+            return self.compiles_usually and device_type == "cuda" and not sharding_asked()
+        return self.compile
+
+    def compute(self, folder: Path) -> Compute:
+        """Processes, device and precision of a run; one that goes on keeps its precision."""
+        return Compute(self.precision, self.trackers, folder, self.deterministic, kept=kept_precision(folder))
+
+    def prepare(self, model: PreTrainedModel, compute: Compute, length: int) -> None:
+        """Let a model be trained on rows of at most so many tokens as the settings say, in place.
+
+        Raises:
+            RecipeError: Its layers cannot be computed again on the way back.
+        """
+        choose_attention(model, compute.device.type, compute.precision, length)
+        if self.gradient_checkpointing:
+            checkpoint_layers(model)
+        if self.compiles(compute.device.type):
+            compile_body(model, deterministic=compute.is_deterministic)
+
+    def plan(
+        self, steps: int, seed: int, *, compiled: bool = False, seconds: float = 0.0, evaluate_every_steps: int = 0
+    ) -> Plan:
         """The numbers of one training of so many steps, or else seconds."""
         return Plan(
             steps=steps,
@@ -114,6 +170,7 @@ class TrainingStep(Step):
             evaluate_every_steps=evaluate_every_steps,
             workers=self.workers,
             guard=self.guard,
+            compiled=compiled,
         )
 
     def identity(

@@ -4,12 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ptft.corpus.watch import sha256
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
@@ -55,7 +57,7 @@ def save_checkpoint(
             save_file(weights, partial / _WEIGHTS)
             save_file(tensors, partial / _OPTIMIZER)
             sizes = {name: (partial / name).stat().st_size for name in _TENSORS}
-            sums = {name: _sha256(partial / name) for name in _TENSORS}
+            sums = {name: sha256(partial / name) for name in _TENSORS}
             content = {**state, "optimizer": scalars, "bytes": sizes, "checksums": sums, "digest": ""}
             text = json.dumps(content, indent=1)
             digest = hashlib.sha256(text.encode()).hexdigest()
@@ -76,6 +78,15 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
 
 
+def kept_precision(folder: Path) -> str:
+    """The precision of matrix products with which a run folder's checkpoints were made; empty where there are none."""
+    for pattern in ("", "*/"):  # a run of several seeds has folders for them
+        for path in sorted(folder.glob(f"{pattern}checkpoints/step-*/{_STATE}"), reverse=True):
+            with suppress(OSError, ValueError, AttributeError):
+                return str(json.loads(path.read_bytes()).get("precision", ""))
+    return ""
+
+
 def examine(path: Path) -> tuple[dict[str, Any], str]:
     """The scalars of a checkpoint, and in some words how it is damaged: none if it is whole."""
     name = _STATE
@@ -90,7 +101,7 @@ def examine(path: Path) -> tuple[dict[str, Any], str]:
             size, expected = (path / name).stat().st_size, state["bytes"][name]
             if size != expected:
                 return {}, f"{name} has {size:,} of {expected:,} bytes"
-            if _sha256(path / name) != state["checksums"][name]:
+            if sha256(path / name) != state["checksums"][name]:
                 return {}, f"the checksum of {name} is wrong"
     except FileNotFoundError:
         return {}, f"{name} is missing"
@@ -177,8 +188,3 @@ def _check_weights(path: Path, found: Mapping[str, Tensor], expected: Mapping[st
             f"{path} is of another model than this run's ({wrong[0]}{more}); go on with the version of ptft and the "
             "model that it began with, or start over in a new folder with resume=false"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from ptft.compute import Compute
+from ptft.models.compiling import eagerly
 from ptft.models.prediction import Forward
 from ptft.objectives.objective import Objective
 from ptft.training.work import BatchSource, PretrainingModule
@@ -32,7 +33,7 @@ def evaluate(
     sums: dict[str, dict[str, float]] = {objective.name: {} for objective in objectives}
     was_training = module.training
     module.eval()
-    with torch.inference_mode(), compute.autocast():
+    with torch.inference_mode(), compute.autocast(), eagerly():
         for step in range(compute.rank, max(steps, compute.num_processes), compute.num_processes):
             share = float(step < steps)  # a process without a batch of its own adds zeros
             batch = source.batch(min(step, steps - 1), 0, source.rows_per_step)

@@ -34,8 +34,7 @@ class Guard:
     """Judges each step before its update is made.
 
     A loss or a gradient norm that is not finite always counts. With fp16, gradients that are not finite are part of how
-    the scaler finds its factor: it leaves those updates out, which are counted here, and only too many in a row end the
-    run.
+    the scaler finds its factor: those updates are left out and counted, and only too many in a row end the run.
 
     On a CUDA device, reading a number makes the host wait for it. Where nothing but a stop can follow, the first bad
     step is kept on the device and read by :meth:`verify`, before anything is logged or saved. That looks at the files
@@ -94,8 +93,7 @@ class Guard:
         is_bad = not math.isfinite(own_loss) or not (math.isfinite(value) or self._is_scaled)
         is_spike = self._is_spike(value)
         if not self._compute.any(is_bad or is_spike):
-            self._count(step, value)
-            return True
+            return self._counts(step, value)
         if self._settings.policy == "stop":
             self._stop(step, own_loss, value)
         self._skip(step)
@@ -134,13 +132,15 @@ class Guard:
         is_known = self.state["seen"] >= _FEWEST_STEPS and self._settings.spike > 0
         return is_known and math.isfinite(norm) and norm > self._settings.spike * self.state["mean"]
 
-    def _count(self, step: int, norm: float) -> None:
-        if not math.isfinite(norm):
-            self._skip(step)  # as the scaler does
-        else:
-            self.state["in_a_row"] = 0
-            self.state["seen"] = min(self.state["seen"] + 1, _STEPS_OF_MEAN)
-            self.state["mean"] += (norm - self.state["mean"]) / self.state["seen"]
+    def _counts(self, step: int, norm: float) -> bool:
+        """Take note of a step that is no reason to stop; says whether its update is to be made."""
+        if not math.isfinite(norm):  # the scaler would leave out only those optimizers whose own gradients are not
+            self._skip(step)
+            return False
+        self.state["in_a_row"] = 0
+        self.state["seen"] = min(self.state["seen"] + 1, _STEPS_OF_MEAN)
+        self.state["mean"] += (norm - self.state["mean"]) / self.state["seen"]
+        return True
 
     def _skip(self, step: int) -> None:
         self.state["skipped"] += 1

@@ -22,6 +22,7 @@ ECHO_SECONDS = 0.3
 PATIENCE_SECONDS = 5
 _children: set[subprocess.Popen[str]] = set()
 _listening: list["Request"] = []
+_watching: list[threading.Thread] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,7 +75,8 @@ class Request:
 def listening() -> Iterator[Request]:
     """Within the context, the first of :data:`SIGNALS` sets ``asked``; a second one interrupts at once.
 
-    Both are passed on to what :func:`passing_on` knows of. In other threads than the main one nothing is heard.
+    Both are passed on to what :func:`passing_on` knows of. In other threads than the main one nothing is heard. Within
+    :func:`ending` its thread alone judges what is a second signal: this one may hear of an echo late.
     """
     request = Request()
     if threading.current_thread() is not threading.main_thread():
@@ -84,7 +86,7 @@ def listening() -> Iterator[Request]:
     def note(signal_number: int, frame: FrameType | None) -> None:
         is_second = request.hear(signal_number)
         pass_on(signal_number)
-        if is_second:
+        if is_second and not _watching:
             raise Interrupted("stopped at once", signal_number)
 
     former = {number: signal.signal(number, note) for number in SIGNALS}
@@ -141,9 +143,11 @@ def ending(complain: Callable[[str], None]) -> Iterator[None]:
         former = {number: signal.signal(number, stop) for number in SIGNALS}
         watcher = threading.Thread(target=_watch, args=(receiver, complain), daemon=True, name="ptft-signals")
         watcher.start()
+        _watching.append(watcher)
         try:
             yield
         finally:
+            _watching.remove(watcher)
             signal.set_wakeup_fd(former_wakeup)
             for number, handler in former.items():
                 signal.signal(number, handler)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptft import rng
 from ptft.compute import Compute
 from ptft.display import Silent
+from ptft.models.compiling import eagerly
 from ptft.objectives.rows import Batch
 from ptft.optim.optimizer import Optimizers
 from ptft.training.guard import Guard
@@ -19,7 +20,7 @@ from ptft.training.work import Feed
 
 _SILENT = Silent()
 
-_SIZES = ("num_tokens", "num_slots", "num_text_tokens")
+_SIZES = ("num_tokens", "num_slots", "num_text_tokens", "num_predictions")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class StepReport:
         lr: Learning rate of the first parameter group.
         num_tokens, num_slots: Real tokens, and real tokens with padding, over all processes.
         num_text_tokens: Real tokens that are the corpus's own, over all processes.
+        num_predictions: Positions at which a token is predicted, over all processes.
         batch_hash: 32 bits that tell the rows of the global batch, whoever worked on them.
         most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
-        seconds: Time of the whole step.
+        seconds: Time of the whole step; a GPU may not have finished it by then.
         wait_seconds: Time of it spent waiting for data.
     """
 
@@ -48,6 +50,7 @@ class StepReport:
     num_tokens: int
     num_slots: int
     num_text_tokens: int
+    num_predictions: int
     batch_hash: int
     most_rows: int
     seconds: float
@@ -90,8 +93,8 @@ def train(
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
         lr = optimizers.set_lr(lr_factor(step))
-        counts, tokens, slots, text, batch_hash = _totals(batches, weights, compute)
-        gradients = partial(_gradients, module, weights, counts, compute, (seed, step))
+        counts, sizes, batch_hash = _totals(batches, weights, compute)
+        gradients = partial(_gradients, module, weights, counts, compute, (seed, step), feed)
         sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)
         grad_norm = optimizers.clip(clip_norm)
         if guard is None or guard.allows(step + 1, loss, grad_norm):
@@ -99,7 +102,6 @@ def train(
         else:
             optimizers.skip()
         seconds = time.perf_counter() - clock
-        sizes = tokens, slots, text
         yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, batch_hash, feed.most_rows, seconds, waited)
         clock = time.perf_counter()
 
@@ -110,14 +112,19 @@ def _gradients(
     counts: Mapping[str, float],
     compute: Compute,
     keys: tuple[int, int],
+    feed: Feed,
     batches: list[Batch],
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Add the gradients of the micro-batches; gives the loss sums by objective, and this process's part of the loss."""
+    """Add the gradients of the micro-batches; gives the loss sums by objective, and this process's part of the loss.
+
+    What was compiled was so for micro-batches of full size; smaller ones, at a block's end or of a growing batch, go
+    through it eagerly.
+    """
     sums: dict[str, Tensor] = {}
     losses: list[Tensor] = []
     for index, batch in enumerate(batches):
         torch.manual_seed(int(rng.bits(*keys, index, compute.rank)) >> 1)
-        with compute.no_sync(module, index < len(batches) - 1):
+        with compute.no_sync(module, index < len(batches) - 1), eagerly(batch.num_rows < feed.rows):
             with compute.autocast():
                 parts: dict[str, Tensor] = module(batch.tensors)
             loss = torch.stack([weights[name] / max(counts[name], 1) * part for name, part in parts.items()]).sum()
@@ -130,10 +137,11 @@ def _gradients(
 
 def _totals(
     batches: list[Batch], names: Iterable[str], compute: Compute
-) -> tuple[dict[str, float], int, int, int, int]:
-    """Targets by objective; real tokens, with padding, of the corpus; and the hash of the rows: over all processes."""
+) -> tuple[dict[str, float], tuple[int, int, int, int], int]:
+    """Targets by objective, the numbers of :data:`_SIZES`, and the hash of the rows: over all processes."""
     own = [sum(batch.counts.get(name, 0) for batch in batches) for name in names]
     own += [sum(getattr(batch, size) for batch in batches) for size in _SIZES]
     own += [sum(batch.hash for batch in batches)]  # below 2**53 for two million rows, so that float64 is exact
-    *counts, tokens, slots, text, hashes = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
-    return dict(zip(names, counts, strict=True)), int(tokens), int(slots), int(text), int(hashes) % 2**32
+    *counts, tokens, slots, text, predictions, hashes = compute.sum(torch.tensor(own, dtype=torch.float64)).tolist()
+    sizes = int(tokens), int(slots), int(text), int(predictions)
+    return dict(zip(names, counts, strict=True)), sizes, int(hashes) % 2**32

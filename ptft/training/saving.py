@@ -19,9 +19,6 @@ from ptft.training.guard import Guard
 from ptft.training.interruption import Interrupted, Request
 from ptft.training.totals import Totals
 
-# Of the totals, in a checkpoint.
-_KEPT = ("step", "num_tokens", "num_slots", "num_text_tokens", "seconds", "most_rows", "guard")
-
 
 @dataclass
 class Checkpoints:
@@ -62,18 +59,21 @@ class Checkpoints:
         if self.best is not None:
             self.best.load(state.get("best", {}))
         self.display.say(f"continuing after step {state['step']}")
-        return Totals(**{name: state[name] for name in _KEPT})
+        return Totals.of(state)
 
     def _save(self, totals: Totals, guard: Guard) -> str:
         """Write one; gives the rest of a sentence about why that was not possible, or nothing."""
         guard.verify(totals.step)
         failure = ""
         if self.folder is not None and (self.compute.is_main or self.compute.is_sharded):
-            state: dict[str, Any] = {name: getattr(totals, name) for name in _KEPT}
-            state |= {"identity": dict(self.identity or {}), "best": self.best.state() if self.best else {}}
+            more = {
+                "precision": self.compute.precision,
+                "identity": dict(self.identity or {}),
+                "best": self.best.state() if self.best else {},
+            }
             try:
                 folder, writes = self.folder / "checkpoints", self.compute.is_main
-                save_checkpoint(folder, self.module, self.optimizers, state, self.keep, writes=writes)
+                save_checkpoint(folder, self.module, self.optimizers, totals.state() | more, self.keep, writes=writes)
             except CheckpointError as error:
                 steps = [int(path.name[5:]) for path in complete_checkpoints(self.folder / "checkpoints")]
                 failure = f"; {error}, the last one is of step {steps[-1]}" if steps else f"; {error}: there is none"

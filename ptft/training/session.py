@@ -15,26 +15,19 @@ from ptft.errors import RecipeError
 from ptft.optim.optimizer import Optimizers
 from ptft.optim.schedule import Schedule
 from ptft.training.best import Best
+from ptft.training.compilation import compile_now
 from ptft.training.determinism import cost_of_determinism
 from ptft.training.guard import Guard, GuardSettings
 from ptft.training.interruption import listening
 from ptft.training.logbook import Logbook
 from ptft.training.loop import StepReport, train
+from ptft.training.meters import UNKNOWN, Cost, Meter
 from ptft.training.position import CountedPositions, Positions, Stopwatch, TimedPositions
 from ptft.training.saving import Checkpoints
 from ptft.training.totals import Totals
 from ptft.training.work import BatchSource, Feed
 
 Measure = Callable[[int], Mapping[str, float]]
-_KEPT = (
-    "step",
-    "num_tokens",
-    "num_slots",
-    "num_text_tokens",
-    "seconds",
-    "most_rows",
-    "guard",
-)  # of the totals, in a checkpoint
 _GUARD = GuardSettings()
 
 
@@ -43,6 +36,9 @@ class Marks(Protocol):
 
     def lie_between(self, before: int, tokens: int) -> bool:
         """Whether a step that leads from ``before`` tokens seen to ``tokens`` reaches one."""
+
+    def forget_after(self, step: int) -> None:
+        """Remove what later steps saved, before the training goes on from this one; called in the main process."""
 
     def reached(self, report: StepReport, totals: Totals) -> None:
         """Save what such a step reached, which led to these totals; called in the main process."""
@@ -64,6 +60,7 @@ class Plan:
         evaluate_every_steps: How often ``measure`` is called; 0 for never.
         workers: Threads that build batches ahead.
         guard: What is done with a step that is no number.
+        compiled: Whether the module's body is to be compiled, before the first step.
     """
 
     steps: int
@@ -77,6 +74,7 @@ class Plan:
     evaluate_every_steps: int = 0
     workers: int = 1
     guard: GuardSettings = _GUARD
+    compiled: bool = False
 
 
 def fit(
@@ -92,8 +90,7 @@ def fit(
     folder: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     best: Best | None = None,
-    flops_per_slot: float = 0.0,
-    peak_flops: float = 0.0,
+    cost: Cost = UNKNOWN,
     measure: Measure | None = None,
     marks: Marks | None = None,
     what: str = "training",
@@ -107,7 +104,7 @@ def fit(
         schedule, compute, plan: Factor of the learning rate; processes, device, precision; numbers.
         display, what: Shows progress, under this name.
         folder, identity, best: Of log and checkpoints (see :class:`ptft.training.saving.Checkpoints`).
-        flops_per_slot, peak_flops: For the ``mfu`` of the log; 0 leaves it out.
+        cost: For ``mfu`` and ``head_share``.
         measure: Gives figures for the log at some steps, and leaves the module in training.
         marks: What is saved besides checkpoints.
 
@@ -117,29 +114,28 @@ def fit(
         TrainingError, DataError: A step is no number or does not fit into memory; what batches are read from changed.
     """
     checkpoints = Checkpoints(folder, module, optimizers, plan.keep_checkpoints, compute, display, identity, best)
-    totals = checkpoints.load()
+    totals = _loaded(checkpoints, marks, compute)
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
     wrapped = compute.wrap(module.train())
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
-    _say_cost(wrapped, feed, compute, display)
-    meter = _Meter(weights, compute, flops_per_slot, peak_flops)
+    _prepare(wrapped, feed, compute, plan, display, watch)
+    meter = Meter(cost, compute, watch, totals, counts_graphs=plan.compiled)
     reports = train(
         wrapped, weights, feed, optimizers, lambda step: schedule.factor(*positions.at(step)[:2]), compute,
         start=totals.step, seed=plan.seed, clip_norm=plan.clip_norm, guard=guard, say=display.say,
     )  # fmt: skip
     with listening() as request:
         for report in reports:
-            totals.add(report, watch.seconds)
             meter.add(report)
             is_last = positions.now.is_last
             due = _is_due(report.step, plan.evaluate_every_steps) or (is_last and plan.evaluate_every_steps > 0)
             if _is_due(report.step, plan.log_every_steps) or is_last or due:
                 guard.verify(report.step)
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
-                line |= meter.read(report) | {"skipped_steps": guard.state["skipped"]}
+                line |= _losses(report, weights, compute) | meter.read() | {"skipped_steps": guard.state["skipped"]}
                 if measure is not None and due:
                     with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
@@ -149,6 +145,8 @@ def fit(
                 compute.track(line, report.step)
                 display.progress(f"{what}{positions.unit}", *positions.done(report.step), line)
             is_asked = compute.any(request.asked)  # all processes stop after the same step
+            if is_asked or _is_due(report.step, plan.checkpoint_every_steps):
+                compute.finish()  # before the watch is paused
             with watch.paused():
                 _mark(marks, report, totals, guard, compute)
                 if is_asked:
@@ -158,6 +156,13 @@ def fit(
             if is_last:
                 break
     optimizers.exchange_average()
+    return totals
+
+
+def _loaded(checkpoints: Checkpoints, marks: Marks | None, compute: Compute) -> Totals:
+    totals = checkpoints.load()
+    if marks is not None and compute.is_main:
+        marks.forget_after(totals.step)
     return totals
 
 
@@ -193,51 +198,27 @@ def _feed(source: BatchSource, compute: Compute, plan: Plan, totals: Totals, sto
     return Feed(source, shares, compute.device, totals.step, stop, workers=plan.workers, most_rows=totals.most_rows)
 
 
-def _say_cost(module: nn.Module, feed: Feed, compute: Compute, display: Display) -> None:
-    if compute.is_deterministic and compute.device.type != "cpu":
-        display.say(cost_of_determinism(module, feed.first(), compute))
+def _prepare(module: nn.Module, feed: Feed, compute: Compute, plan: Plan, display: Display, watch: Stopwatch) -> None:
+    with watch.paused():
+        if compute.is_deterministic and compute.device.type != "cpu":
+            try:
+                display.say(cost_of_determinism(module, feed.first(), compute))
+            except torch.OutOfMemoryError:  # the training itself takes smaller micro-batches then
+                module.zero_grad(set_to_none=True)
+        if plan.compiled:
+            compile_now(module, feed.largest(), compute)
 
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-class _Meter:
-    """Sums up the steps since the last logged one."""
-
-    def __init__(
-        self, weights: Mapping[str, float], compute: Compute, flops_per_slot: float, peak_flops: float
-    ) -> None:
-        self._weights = weights
-        self._compute = compute
-        self._rate = flops_per_slot / peak_flops if peak_flops else 0.0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._tokens = self._slots = 0
-        self._seconds = self._waited = 0.0
-
-    def add(self, report: StepReport) -> None:
-        self._tokens += report.num_tokens
-        self._slots += report.num_slots
-        self._seconds += report.seconds
-        self._waited += report.wait_seconds
-
-    def read(self, report: StepReport) -> dict[str, float]:
-        sums = self._compute.sum(torch.stack([report.sums[name].float() for name in self._weights])).tolist()
-        means = {name: value / max(report.counts[name], 1) for name, value in zip(self._weights, sums, strict=True)}
-        line = {"loss": sum(self._weights[name] * mean for name, mean in means.items())}
-        if len(means) > 1:
-            line |= {f"{name}.loss": mean for name, mean in means.items()}
-        line |= {
-            "batch_hash": report.batch_hash,
-            "lr": report.lr,
-            "grad_norm": report.grad_norm.item(),
-            "tokens_per_second": self._tokens / self._seconds,
-            "padding_ratio": 1 - self._tokens / self._slots,
-            "data_wait_ratio": self._waited / self._seconds,
-        }
-        if self._rate:
-            line["mfu"] = self._rate * self._slots / self._seconds / self._compute.num_processes
-        self._clear()
-        return {name: value for name, value in line.items() if math.isfinite(value)}  # of a step left out, none may be
+def _losses(report: StepReport, weights: Mapping[str, float], compute: Compute) -> dict[str, float]:
+    """Of one step: its losses, and what tells it from others."""
+    sums = compute.sum(torch.stack([report.sums[name].float() for name in weights])).tolist()
+    means = {name: value / max(report.counts[name], 1) for name, value in zip(weights, sums, strict=True)}
+    line = {"loss": sum(weights[name] * mean for name, mean in means.items())}
+    if len(means) > 1:
+        line |= {f"{name}.loss": mean for name, mean in means.items()}
+    line |= {"batch_hash": report.batch_hash, "lr": report.lr, "grad_norm": report.grad_norm.item()}
+    return {name: value for name, value in line.items() if math.isfinite(value)}  # of a step left out, none may be

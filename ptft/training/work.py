@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -134,7 +135,8 @@ class PretrainingBatches(BatchSource):
         rows.progress = progress
         for objective in self._objectives:
             objective.add_targets(rows, self._vocabulary)
-        return rows.batch()
+        batch = rows.batch()
+        return replace(batch, num_predictions=sum(each.num_predictions(batch) for each in self._objectives))
 
     def _located(self, first: int, last: int) -> tuple[int, int, int, int]:
         """Epoch (or version), block and places in it: they follow from the rows' numbers alone."""
@@ -152,8 +154,7 @@ class PretrainingBatches(BatchSource):
         They are those of some of the first rows; where a schedule moves them, the mean of its two ends.
         """
         ends = [self._batch(0, min(self.rows_per_step, _SAMPLED_ROWS), progress) for progress in (0.0, 1.0)]
-        predictions = sum(objective.num_predictions(batch) for objective in self._objectives for batch in ends)
-        return predictions / sum(batch.num_slots for batch in ends)
+        return sum(batch.num_predictions for batch in ends) / sum(batch.num_slots for batch in ends)
 
 
 class PretrainingModule(nn.Module):
@@ -173,6 +174,9 @@ class PretrainingModule(nn.Module):
 
 class Feed:
     """The micro-batches of one process, built ahead by threads; what they are does not depend on how many there are.
+
+    On a CUDA device the threads lay them into pinned memory, and they are copied by a stream of their own, beside what
+    the device still works on: what it is asked next waits for the copy, the host for nothing.
 
     Args:
         source: Batches as a function of the step.
@@ -198,6 +202,7 @@ class Feed:
         self._device = device
         self._range = (start, stop)
         self._workers = workers
+        self._copies: torch.cuda.Stream | None = None
         self.shares = list(shares)
         self.most_rows = most_rows
         """Most rows of a micro-batch, where they were halved; 0 where they are as they were given."""
@@ -216,19 +221,38 @@ class Feed:
         return self._place(self._build(step, self.shares))
 
     def _build(self, step: int, shares: list[tuple[int, int]]) -> list[Batch]:
-        return [batch for share in shares for batch in self._source.micro_batches(step, *share)]
+        batches = (batch for share in shares for batch in self._source.micro_batches(step, *share))
+        return [self._pinned(batch) for batch in batches]
+
+    def _pinned(self, batch: Batch) -> Batch:
+        if self._device.type == "cpu":
+            return batch
+        return replace(batch, tensors={name: tensor.pin_memory() for name, tensor in batch.tensors.items()})
 
     def _place(self, batches: list[Batch]) -> list[Batch]:
         if self._device.type == "cpu":
             return batches
-        return [
-            replace(b, tensors={n: t.pin_memory().to(self._device, non_blocking=True) for n, t in b.tensors.items()})
-            for b in batches
-        ]
+        self._copies = self._copies or torch.cuda.Stream(self._device)
+        with torch.cuda.stream(self._copies):
+            placed = [
+                replace(b, tensors={n: t.to(self._device, non_blocking=True) for n, t in b.tensors.items()})
+                for b in batches
+            ]
+        now = torch.cuda.current_stream(self._device)
+        now.wait_stream(self._copies)
+        for batch in placed:
+            for tensor in batch.tensors.values():
+                tensor.record_stream(now)  # its memory is not used again before what is asked of it now is done
+        return placed
 
     def first(self) -> Batch:
         """The first micro-batch of all."""
         return self._place(self._build(self._range[0], self.shares))[0]
+
+    def largest(self) -> Batch:
+        """Some micro-batch of full size, which the first one of a growing batch is not."""
+        start, stop = max(self.shares, key=lambda share: share[1] - share[0])
+        return self._place([self._pinned(self._source.batch(0, start, stop))])[0]
 
     def __iter__(self) -> Iterator[list[Batch]]:
         """One list of micro-batches a step."""
@@ -238,7 +262,9 @@ class Feed:
                 yield self._place(self._build(step, self.shares))
             return
         ahead = self._workers + 1
-        with ThreadPoolExecutor(self._workers, "ptft-feed") as pool:
+        is_one_of_many = self._device.type == "cuda" and self._device.index is not None
+        there = partial(torch.cuda.set_device, self._device) if is_one_of_many else None
+        with ThreadPoolExecutor(self._workers, "ptft-feed", there) as pool:
             waiting: deque[tuple[list[tuple[int, int]], Future[list[Batch]]]] = deque()
 
             def order(step: int) -> None:

@@ -3,7 +3,7 @@
 import copy
 import itertools
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from ptft.models.building import new_model
 from ptft.models.prediction import Forward
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.objective import Objective
+from ptft.objectives.packed_plan import Packing
 from ptft.objectives.rows import Sampler, Vocabulary
 from ptft.tokenization import add_mask_token
 
@@ -74,9 +75,9 @@ def make_case(request, stores):
     kind = OBJECTIVES[request.param]
     vocabulary, store = stores[kind.kind]
 
-    def make(seed=0, length=48):
+    def make(seed=0, length=48, packing=None):
         objective = kind()
-        sampler = objective.sampler(store, vocabulary, length, 8, seed)
+        sampler = objective.sampler(store, vocabulary, length, 8, seed, packing)
         return Case(objective, model_for(kind, vocabulary), sampler, vocabulary)
 
     return make
@@ -115,6 +116,19 @@ def test_batching_does_not_change_the_loss(case):
     assert sum(part.counts[case.objective.name] for part in parts) == batch.counts[case.objective.name]
     assert sum(part.num_tokens for part in parts) == batch.num_tokens
     torch.testing.assert_close(sum(map(case.loss_sum, parts)), case.loss_sum(batch), rtol=1e-5, atol=1e-4)
+
+
+def test_packing_does_not_change_the_loss(make_case):
+    case = make_case(packing=Packing(96))
+    if not case.objective.can_pack:
+        pytest.skip("its examples do not share rows")
+    rows = case.sampler.rows(0, 0, 0, 8)
+    case.objective.add_targets(rows, case.vocabulary)
+    packed, alone = rows.batch(), replace(rows, layout=None).batch()
+    assert packed.tensors["input_ids"].shape == (8, 96)
+    assert (packed.counts, packed.num_tokens, packed.hash) == (alone.counts, alone.num_tokens, alone.hash)
+    assert len(alone.tensors["input_ids"]) > 8
+    torch.testing.assert_close(case.loss_sum(packed), case.loss_sum(alone), rtol=1e-5, atol=1e-4)
 
 
 def test_padding_does_not_change_the_loss(case):

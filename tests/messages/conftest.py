@@ -193,7 +193,7 @@ def refused(typed, monkeypatch):
 
     def refuse(line: str, sentence: str, *, late: bool = False) -> None:
         if not late:
-            monkeypatch.setattr("ptft.run.begin", _too_late)
+            monkeypatch.setattr("ptft.run.begun", _too_late)
         code, said, changed = typed(line)
         assert code == 2, said
         assert changed == []

@@ -43,6 +43,10 @@ SETTINGS = [
         f"{PRETRAIN} objective=masked_lm,sentence_order objective.masked_lm.short_ratio=0",
         r"masked_lm.short_ratio: has no effect, since sentence_order makes the rows; give objective.sentence_order.sho",
     ),
+    ("bench preset=bert-tny", r"unknown preset 'bert-tny'; did you mean 'bert-tiny'\? Known: bert-base, "),
+    ("bench preset=bert-tiny length=513", r"length: 513 tokens are more than the model's 512 positions; give at most"),
+    ("bench preset=bert-tiny precision=bf8", r"precision=bf8: must be one of auto, fp32, bf16, fp16, got 'bf8'"),
+    ("bench length=64", r"preset: is required; give preset=..."),
     (f"{NO_PRESET} preset=bert-tny", r"unknown preset 'bert-tny'; did you mean 'bert-tiny'\? Known: bert-base, "),
     (f"{NO_PRESET} preset=gpt2-tiny objective=masked_lm", r"'gpt2-tiny' is a decoder, but masked_lm trains an encoder"),
     (NO_PRESET, r"give one of preset=NAME, for a new model, and model=DIR, to go on from; got neither"),
@@ -55,6 +59,27 @@ SETTINGS = [
     ),
     (f"{TUNE} budget=30m", r"budget: fine-tuning counts steps or epochs, got '30m'"),
     (f"{CURVE} budget=1e15flops", r"budget: fine-tuning counts steps or epochs, got '1e15flops'"),
+    (
+        f"{PRETRAIN} packed_length=64",
+        r"packed_length: a packed row of 64 tokens does not hold a text of length=128; give",
+    ),
+    (
+        f"{PRETRAIN} cross_document_attention=true",
+        r"cross_document_attention: has no effect without packed_length; give that too, or leave it out",
+    ),
+    (f"{PRETRAIN} packed_attention=mask", r"packed_attention: has no effect without packed_length"),
+    (
+        f"{PRETRAIN} packed_length=256 packed_attention=varlen",
+        r"packed_attention=varlen: it needs a CUDA device, and this is cpu; use packed_attention=mask, or auto",
+    ),
+    (
+        f"{NO_PRESET} preset=llama-tiny objective=hybrid packed_length=256",
+        r"packed_length: hybrid trains whole rows, some of them with attention both ways, which texts cannot share",
+    ),
+    (
+        f"{NO_PRESET} preset=gpt1 objective=causal_lm packed_length=256",
+        r"packed_length: it is not known how to keep texts of a packed row apart in openai-gpt, only in bert, ",
+    ),
     (f"{PRETRAIN} milestones_words=1M", r"milestones_words=1M: must be a number or 'babylm', got '1M'"),
     (f"{PRETRAIN} milestones_words=1e6,-5", r"milestones_words: must be numbers of words above 0, or babylm, got -5"),
     (f"{PRETRAIN} batch_ramp.start_ratio=0", r"batch_ramp.start_ratio=0: must be greater than 0, got 0"),

@@ -80,7 +80,7 @@ def test_the_version(ptft):
 def test_a_verb_that_does_not_exist_is_refused_with_the_nearest(ptft):
     code, out, err = ptft("pretrian", "lr=1")
     assert (code, out) == (2, "")
-    assert err.startswith("ptft: unknown verb 'pretrian'; did you mean 'pretrain'? Known: check, compare, curve, ")
+    assert err.startswith("ptft: unknown verb 'pretrian'; did you mean 'pretrain'? Known: bench, check, compare, ")
 
 
 def test_an_option_is_refused(ptft):

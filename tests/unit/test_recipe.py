@@ -240,3 +240,9 @@ def test_complaint_of_a_process_is_a_sentence_of_the_recipe(write, steps):
     run(write({"words": steps["words"]}))
     with pytest.raises(UserError, match=r"^steps\.encoder: length: 65 tokens are more than the model's 64 positions"):
         run(write({**steps, "encoder": {**steps["encoder"], "length": 65}}, jobs=2))
+
+
+def test_a_launcher_of_several_processes_is_refused(write, monkeypatch):
+    monkeypatch.setattr("ptft.recipe.num_processes", lambda: 2)
+    with pytest.raises(RecipeError, match="a launcher of 2 processes cannot share; launch the steps one by one"):
+        run(write({}))

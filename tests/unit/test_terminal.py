@@ -1,5 +1,6 @@
 """What is shown while a step works, in a log and on a terminal."""
 
+import errno
 import io
 
 import pytest
@@ -119,3 +120,12 @@ def test_a_dumb_terminal_gets_lines(clock, monkeypatch):
     stream = Terminal()
     RichDisplay(stream, clock).progress("training", 2, 2)
     assert stream.getvalue() == "training 2/2\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+def test_nobody_need_listen(number):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(number, "gone")
+
+    RichDisplay(Gone()).say("step 1")

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from ptft.optim.batched_muon import BatchedMuon
 from ptft.optim.optimizer import Group, OptimizerSettings, check_optimizer
 
 
@@ -56,7 +57,7 @@ class Muon(OptimizerSettings):
             optimizers.append(check_optimizer(torch.optim.AdamW, adamw_groups, betas=betas, eps=1e-8, fused=True))
         if muon_groups:
             options = {"momentum": self.momentum, "adjust_lr_fn": self.scaling}
-            optimizers.append(check_optimizer(torch.optim.Muon, muon_groups, **options))
+            optimizers.append(check_optimizer(BatchedMuon, muon_groups, **options))
         return optimizers
 
 

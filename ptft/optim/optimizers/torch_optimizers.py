@@ -14,6 +14,7 @@ from ptft.optim.optimizer import Group, OptimizerSettings, check_optimizer
 
 _OURS = {"AdamW", "Muon", "LBFGS", "SparseAdam", "Optimizer"}  # LBFGS needs a closure, SparseAdam sparse gradients
 _NEVER_SHARDED = {"Adafactor", "Rprop"}  # torch 2.13 refuses their updates of spread weights, as it does Muon's
+_FUSED = {"Adam", "SGD"}  # Adagrad is so on CPUs only; the others take lists of tensors on a GPU by themselves
 _LEFT_OUT = {"params", "lr", "weight_decay", "foreach", "maximize", "capturable", "differentiable", "fused"}
 
 
@@ -32,6 +33,8 @@ class TorchOptimizer(OptimizerSettings):
         options = {name: getattr(self, name) for name in type(self).model_fields if name != "weight_decay"}
         if "weight_decay" not in inspect.signature(getattr(torch.optim, self.torch_class)).parameters:
             groups = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+        if self.torch_class in _FUSED:
+            options["fused"] = True
         return [check_optimizer(getattr(torch.optim, self.torch_class), groups, **options)]
 
 

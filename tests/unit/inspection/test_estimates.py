@@ -11,12 +11,12 @@ from ptft.config import load
 from ptft.errors import RecipeError
 from ptft.inspection import estimates
 from ptft.inspection.estimates import planned_config, planned_tokenizer, pretraining_facts
-from ptft.inspection.trial import random_rows
 from ptft.models.building import new_model, read_config
 from ptft.models.flops import training_flops
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.steps import STEPS
+from ptft.steps.trial import random_rows
 
 TINY = ["preset=bert-tiny", "shape.hidden_size=32", "shape.intermediate_size=64", "vocab_size=100", "precision=fp32"]
 GPT = [
@@ -171,6 +171,20 @@ def test_memory_says_its_parts(facts):
         "beside the program and evaluation"
     )
     assert float(sizes[0]) == pytest.approx(sum(map(float, sizes[1:])), abs=0.3)
+
+
+def test_packed_rows_are_as_wide_as_they_say(facts):
+    shape = [*TINY, "rows_per_step=4", "length=16", "budget=100steps"]
+    step = settings(*shape, "packed_length=48")
+    batch = random_rows(step, planned_config(step, planned_tokenizer(step)), 4)
+    assert batch.tensors["input_ids"].shape == (4, 48)
+    assert batch.num_tokens > 0.95 * batch.num_slots
+    packed, plain = facts(*shape, "packed_length=48", timed=True), facts(*shape)
+    assert packed["tokens"] == "at most 19,200: 100 steps of 4 x 48"
+    activations = [float(re.search(r"at once ([\d.]+) MB", found["memory"])[1]) for found in (packed, plain)]
+    assert activations[0] > 2 * activations[1]
+    pattern = r"about [\d.]+ \w+ at [\d,]+ tokens a second, measured here with 4 rows"
+    assert re.fullmatch(pattern, packed["time"])
 
 
 def test_time_is_measured_where_the_model_fits(facts, monkeypatch):

@@ -12,10 +12,10 @@ import torch
 from ptft.config import load
 from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.inspection.memory import count_memory
-from ptft.inspection.trial import random_rows
 from ptft.models import linear_cross_entropy
 from ptft.models.building import new_model
 from ptft.steps import STEPS
+from ptft.steps.trial import random_rows
 
 # Two updates of the model in a process of its own, as the loop makes them; prints how much memory they took at most.
 TRAIN = """
@@ -24,7 +24,7 @@ import torch
 from ptft.compute import Compute
 from ptft.config import load
 from ptft.inspection.estimates import planned_config, planned_tokenizer
-from ptft.inspection.trial import random_rows
+from ptft.steps.trial import random_rows
 from ptft.models.building import new_model
 from ptft.steps import STEPS
 from ptft.training.work import PretrainingModule

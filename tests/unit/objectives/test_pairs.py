@@ -9,6 +9,7 @@ import pytest
 
 from ptft import rng
 from ptft.objectives import pairs as pairs_module
+from ptft.objectives.frames import Enclosed
 from ptft.objectives.pairs import PairSampler, Sentences, document_chunks, document_pairs, sentence_pairs
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bert_reference_instances.json.gz"
@@ -52,9 +53,8 @@ def small(store_of):
 @pytest.fixture
 def sampler(vocabulary):
     def make(rule, store, length=64, rows_per_step=32, seed=0, short_ratio=0.1):
-        return PairSampler(
-            rule, store, vocabulary, length, rows_per_step, seed, short_ratio, single_texts=rule is document_chunks
-        )
+        frame = Enclosed(single_texts=rule is document_chunks)
+        return PairSampler(rule, store, vocabulary, length, rows_per_step, seed, short_ratio, frame=frame)
 
     return make
 

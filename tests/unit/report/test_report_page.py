@@ -13,6 +13,7 @@ from ptft.errors import CheckpointError
 from ptft.report import write_report
 from ptft.report.folder import read_runs
 from ptft.report.page import collect
+from ptft.report.speed import speed_rows
 
 EVIL = "<script>alert('x')</script>"
 
@@ -91,6 +92,23 @@ def test_sections_are_only_where_there_is_data(tmp_path, content, sections, pict
     page = write_report(fill(tmp_path, **content))
     assert headings(page) == sections
     assert [path.name for path in tmp_path.glob("*.png")] == pictures
+
+
+def test_speed_is_that_of_the_run_or_else_the_median_of_its_log(tmp_path):
+    log = [{"step": n, "tokens_per_second": 100 * n, "mfu": n / 10, "head_share": 0.25} for n in (1, 2, 6)]
+    fill(tmp_path / "a", {"tokens_per_second": 150.0, "padding_ratio": 0.125}, metrics="\n".join(map(json.dumps, log)))
+    fill(tmp_path / "b", {"n": 1, "data_wait_ratio": 0.01, "mfu": True})
+    fill(tmp_path / "c", {"n": 1})
+    runs = read_runs(tmp_path)
+    assert speed_rows(runs) == [
+        ["run", "tokens a second", "mfu", "padding", "waiting for data", "vocabulary head"],
+        ["a", "150", "0.200", "0.125", "", "0.250"],
+        ["b", "", "", "", "0.010", ""],
+    ]
+    page = write_report(tmp_path)
+    assert headings(page) == ["Figures", "Speed"]
+    assert "<td>150</td><td>0.200</td>" in page.read_text()
+    assert speed_rows(runs[3:]) == []
 
 
 def test_an_unfinished_run_says_so(tmp_path):

@@ -2,11 +2,13 @@ import csv
 import json
 import random
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 
 from ptft.errors import CheckpointError, DataError, RecipeError, UserError
+from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.classifier import open_classifier
 from ptft.run import perform
 
@@ -61,7 +63,10 @@ def messy_table(tmp_path, labelled_texts):
 
 def test_figures_of_the_result(finetune, bert_run, tmp_path):
     result = finetune(model=str(bert_run))
-    assert {*FIGURES, "n", "valid.accuracy"} <= result.keys()
+    assert {*FIGURES, "n", "valid.accuracy", "tokens_per_second", "data_wait_ratio"} <= result.keys()
+    assert 0 <= result["padding_ratio"] < 1
+    assert result["mfu"] > 0
+    assert result["head_share"] == 0
     assert 0 <= result["test.low"] <= result["test.accuracy"] <= result["test.high"] <= 1
     assert (result["n"], result["test.majority"]) == (8, 0.5)
     (record,) = result["records"]
@@ -167,8 +172,24 @@ def test_pretrained_takes_over_the_weights(finetune, bert_run, tmp_path):
     assert (ours[name] - theirs[f"bert.{name}"]).abs().max() < 1e-6
 
 
+def test_flops_are_of_rows_as_wide_as_they_come():
+    """Rows are padded to the longest of their micro-batch: two of 8 and two of 16, in steps of four rows."""
+    texts = EncodedTexts([[1] * length for length in (3, 8, 9, 16)], None, 0, 0, 32)
+    source = LabelledBatches(texts, np.zeros(4, np.int64), 4, seed=0)
+    assert source.mean_width(4) == 16
+    widths = [source.batch(0, start, start + 2).tensors["input_ids"].shape[1] for start in (0, 2)]
+    assert source.mean_width(2) == pytest.approx(sum(width**2 for width in widths) / sum(widths))
+    assert source.mean_width(1) == pytest.approx((8**2 + 8**2 + 16**2 + 16**2) / 48)
+    packed = LabelledBatches(texts, np.zeros(4, np.int64), 4, seed=0, packed=True)
+    seen = 3**2 + 8**2 + 9**2 + 16**2  # each text only itself
+    assert packed.mean_width(4) == pytest.approx(seen / packed.batch(0, 0, 4).num_slots)
+
+
 def test_several_seeds(finetune, bert_run, tmp_path):
     result = finetune(model=str(bert_run), seeds=(3, 5), labels=16)
+    logs = [(tmp_path / "run" / f"seed-{seed}" / "metrics.jsonl").read_text().splitlines() for seed in (3, 5)]
+    ratios = [json.loads(line)["padding_ratio"] for log in logs for line in log]
+    assert min(ratios) < result["padding_ratio"] < max(ratios)
     assert [record["seed"] for record in result["records"]] == [3, 5]
     assert {record["labels"] for record in result["records"]} == {16}
     mean = sum(record["accuracy"] for record in result["records"]) / 2

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -177,3 +178,15 @@ def test_a_full_disk_leaves_no_half_milestone(settings, step, tmp_path, monkeypa
     with pytest.raises(CheckpointError, match=r"cannot write the milestone .*words-200: .*No space left .*make room"):
         step("pretrain", **settings, out=str(tmp_path / "run"))
     assert list((tmp_path / "run" / "milestones").iterdir()) == []
+
+
+def test_one_of_a_later_step_is_made_again(whole, step, settings, tmp_path):
+    """It may be of another text: the run was killed before its first checkpoint, and the text changed."""
+    folder = tmp_path / "run"
+    with pytest.raises(Crash):
+        step("pretrain", **settings, out=str(folder), display=Listener(1))
+    shutil.copytree(whole / "milestones" / NAMES[-1], folder / "milestones" / NAMES[-1])
+    (folder / "milestones" / NAMES[-1] / "model.safetensors").write_bytes(b"of another text")
+    step("pretrain", **settings, out=str(folder))
+    ours, theirs = weights(folder / "milestones" / NAMES[-1]), weights(whole / "milestones" / NAMES[-1])
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())

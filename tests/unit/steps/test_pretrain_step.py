@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 from ptft.config import load
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.models.building import open_model
+from ptft.models.flops import model_flops
 from ptft.objectives.masked_lm import MaskedLM
 from ptft.run import execute, perform
 from ptft.steps import pretrain as pretrain_module
@@ -18,7 +19,8 @@ MLM = {"mlm.loss", "mlm.perplexity", "mlm.accuracy", "mlm.baseline"}
 NSP = {"nsp.accuracy", "nsp.baseline"}
 CLM = {"clm.loss", "clm.perplexity", "clm.accuracy", "clm.baseline"}
 HYBRID = {"hybrid.loss", "hybrid.causal_accuracy", "hybrid.masked_accuracy", "hybrid.masked_baseline"}
-SEEN = {"tokens", "words", "steps", "parameters", "seconds", "tokens_per_second"}
+METERS = {"tokens_per_second", "mfu", "padding_ratio", "data_wait_ratio", "head_share"}
+SEEN = {"tokens", "words", "steps", "parameters", "seconds", *METERS}
 
 
 class Listener:
@@ -64,12 +66,26 @@ def test_figures_of_the_result(kind, figures, run_of):
 def test_log(bert_run):
     lines = [json.loads(line) for line in (bert_run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    names = {"tokens", "loss", "masked_lm.loss", "next_sentence.loss", "lr", "grad_norm", "tokens_per_second", "mfu"}
-    assert names | {"padding_ratio", "data_wait_ratio"} <= lines[0].keys()
+    names = {"tokens", "loss", "masked_lm.loss", "next_sentence.loss", "lr", "grad_norm", *METERS}
+    assert names <= lines[0].keys()
+    assert ("memory_gb" in lines[0]) == torch.cuda.is_available()
     for line in lines:
         assert line["loss"] == pytest.approx(line["masked_lm.loss"] + line["next_sentence.loss"])
         assert 0 <= line["padding_ratio"] < 1
     assert lines[-1]["tokens"] == read(bert_run, "result.json")["tokens"]
+
+
+def test_head_share_is_by_the_formula_at_predicted_positions(bert_run, gpt2_run):
+    """Every slot of causal LM predicts; of masked LM about 15 % do, beside a body that sees all of them."""
+    shares = {}
+    for run, head, ratio in ((gpt2_run, "causal_lm", 1.0), (bert_run, "pretraining", 0.15)):
+        flops = model_flops(open_model(run, head, 0)[0], 32)
+        result, lines = read(run, "result.json"), (run / "metrics.jsonl").read_text().splitlines()
+        shares[head] = [result["head_share"], *(json.loads(line)["head_share"] for line in lines)]
+        expected = ratio * (1 - result["padding_ratio"]) * flops.prediction
+        assert result["head_share"] == pytest.approx(expected / (flops.slot + expected), rel=0.15)
+    assert len(set(shares["causal_lm"])) == 1
+    assert min(shares["pretraining"]) < max(shares["pretraining"])
 
 
 def test_manifest(bert_run, corpus_file):

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from filelock import FileLock
 
 from ptft.config import load
 from ptft.errors import RecipeError
@@ -166,3 +167,13 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_text(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_one_process_at_a_time(tokenizer, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with FileLock(folder / ".lock"), pytest.raises(RecipeError, match=r"another process is at work in .*run'; wait"):
+        tokenizer()
+    assert [path.name for path in folder.iterdir()] == [".lock"]  # as one that was killed leaves it
+    assert tokenizer()
+    assert not (folder / ".lock").exists()

@@ -11,6 +11,7 @@ from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.classifier import new_classifier
 from ptft.objectives import OBJECTIVES
+from ptft.objectives.packed_plan import Packing
 from ptft.objectives.rows import Vocabulary
 from ptft.optim.optimizer import Optimizers, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
@@ -25,12 +26,15 @@ KINDS = {
     "masked_lm, few targets": [FEW],
     "masked_lm and next_sentence": [{"name": "masked_lm"}, {"name": "next_sentence"}],
     "masked_lm, few targets, and sentence_order": [FEW, {"name": "sentence_order", "weight": 0.5}],
+    "masked_lm and next_sentence, packed": [{"name": "masked_lm"}, {"name": "next_sentence"}],
     "causal_lm": [{"name": "causal_lm"}],
+    "causal_lm, packed": [{"name": "causal_lm"}],
     "causal_lm, z-loss": [{"name": "causal_lm", "z_loss": 1e-3}],
     "hybrid": [{"name": "hybrid"}],
     "hybrid, few targets": [{**FEW, "name": "hybrid", "masked_rows": 0.9}],
 }
-POOLINGS = {f"classification, {pooling}": pooling for pooling in ("cls", "mean", "max", "last")}
+POOLINGS = {f"classification, {pooling}": (pooling, True) for pooling in ("cls", "mean", "max", "last")}
+POOLINGS["classification, mean, unpacked"] = ("mean", False)
 
 
 def pytest_generate_tests(metafunc):
@@ -65,12 +69,13 @@ def ragged_store(tmp_path_factory):
     return make
 
 
-def make_pretraining(store, objectives, dropout):
+def make_pretraining(store, objectives, dropout, packing=None):
     objectives = [OBJECTIVES[given["name"]](**{k: v for k, v in given.items() if k != "name"}) for given in objectives]
     is_decoder = objectives[0].kind == "decoder"
     vocabulary = make_vocabulary(is_decoder=is_decoder)
     decides = next((objective for objective in objectives if objective.makes_pairs), objectives[0])
-    source = PretrainingBatches(decides.sampler(store, vocabulary, LENGTH, ROWS, 0), objectives, vocabulary, ROWS)
+    sampler = decides.sampler(store, vocabulary, LENGTH, ROWS, 0, packing)
+    source = PretrainingBatches(sampler, objectives, vocabulary, ROWS)
     torch.manual_seed(0)
     if is_decoder:
         config = LlamaConfig(vocab_size=WORDS, max_position_embeddings=32, attention_dropout=dropout, **SIZES)
@@ -83,13 +88,13 @@ def bert_config(dropout):
     return BertConfig(vocab_size=WORDS, max_position_embeddings=32, **SIZES, **drops)
 
 
-def make_classification(pooling, dropout):
+def make_classification(pooling, packed, dropout):
     draw = np.random.default_rng(0)
     ids = [[2, *draw.integers(5, WORDS, size=draw.integers(1, 20)).tolist(), 3] for _ in range(137)]
     texts = EncodedTexts(ids, None, 0, pad=0, length=LENGTH)
     labels = draw.choice(3, p=[0.7, 0.2, 0.1], size=137)
     classifier, _ = new_classifier(bert_config(dropout), ["a", "b", "c"], pooling, 0, both_ways=True, dropout=dropout)
-    return ClassificationModule(classifier), LabelledBatches(texts, labels, ROWS, seed=0)
+    return ClassificationModule(classifier), LabelledBatches(texts, labels, ROWS, seed=0, packed=packed)
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +104,11 @@ def work_of(ragged_store):
 
     def make(kind, *, dropout=0.0, store=None):
         if kind in POOLINGS:
-            return make_classification(POOLINGS[kind], dropout)
+            return make_classification(*POOLINGS[kind], dropout)
         if store is None:
             shared[:] = shared or [ragged_store()[0]]
-        return make_pretraining(store or shared[0], KINDS[kind], dropout)
+        packing = Packing(2 * LENGTH) if kind.endswith("packed") else None
+        return make_pretraining(store or shared[0], KINDS[kind], dropout, packing)
 
     return make
 

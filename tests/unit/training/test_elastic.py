@@ -79,6 +79,22 @@ def test_one_two_four_one(folder):
     assert other_result["tokens"] == result["tokens"]
 
 
+def test_fine_tuning_in_two_processes_is_that_of_one(folder, table):
+    arguments = ["-m", "ptft", "finetune", f"data={table}", "init=scratch", "preset=bert-tiny", "vocab_size=100"]
+    arguments += ["dropout=0", "length=32", "rows_per_step=8", "budget=12steps", "min_steps=0", "precision=fp32"]
+    arguments += ["log_every_steps=1", "threads=1"]
+    for processes in (1, 2):
+        subprocess.run(
+            [*torchrun(processes), *arguments, f"out=run-{processes}"], env={**os.environ, **ENVIRONMENT}, cwd=folder,
+            check=True, capture_output=True, timeout=240,
+        )  # fmt: skip
+    (lines, weights, result), (others, other_weights, other_result) = read(folder / "run-1"), read(folder / "run-2")
+    assert [line["batch_hash"] for line in others] == [line["batch_hash"] for line in lines]
+    for name, value in weights.items():
+        torch.testing.assert_close(other_weights[name], value, rtol=0, atol=1e-5, msg=name)
+    assert other_result["test.accuracy"] == result["test.accuracy"]
+
+
 SBATCH = """#!/bin/bash
 # Runs a script as Slurm would, and again each time it asked for that.
 export SLURM_JOB_ID=4711 SLURM_JOB_NODELIST=here SLURM_JOB_NUM_NODES=1 SLURM_GPUS_ON_NODE=2
@@ -98,9 +114,22 @@ case "$1" in
     requeue) [ "$2" = 4711 ] && touch requeued && echo again >> requeues ;;
 esac
 """
+# As Slurm's, it kills the step when it gets TERM itself.
 SRUN = """#!/bin/bash
 while [ "${1#--}" != "$1" ]; do shift; done
-exec "$@"
+setsid "$@" &
+step=$!
+echo $step > step.pid
+trap 'kill -KILL -- -$step' TERM
+wait $step
+code=$?
+while kill -0 $step 2> /dev/null; do wait $step; code=$?; done
+exit $code
+"""
+# Signals all processes of the job's step; not the script.
+SCANCEL = """#!/bin/bash
+step=$(cat step.pid)
+[ "$*" = "--signal=TERM $SLURM_JOB_ID" ] && kill -TERM $step $(cat /proc/$step/task/$step/children)
 """
 
 
@@ -108,7 +137,7 @@ exec "$@"
 def slurm(folder):
     """The environment in which Slurm's commands are stand-ins."""
     (folder / "bin").mkdir()
-    for name, content in {"sbatch": SBATCH, "scontrol": SCONTROL, "srun": SRUN}.items():
+    for name, content in {"sbatch": SBATCH, "scontrol": SCONTROL, "srun": SRUN, "scancel": SCANCEL}.items():
         path = folder / "bin" / name
         path.write_text(content)
         path.chmod(0o755)

@@ -40,6 +40,23 @@ def test_the_same_signal_within_a_moment_is_an_echo(monkeypatch):
     assert exit_code(stop.value) == 143
 
 
+def test_an_echo_that_the_main_thread_hears_late_is_no_second_signal():
+    script = (
+        "import hashlib, os, signal, threading, time\n"
+        "from ptft.training.interruption import ECHO_SECONDS, ending, listening\n"
+        "def echo():\n"
+        "    time.sleep(ECHO_SECONDS / 3)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with ending(print), listening() as request:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Thread(target=echo).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 3_000_000)\n"  # about a second in which Python hears nothing
+        "    print('saved', request.signal_number)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"saved {signal.SIGTERM.value}\n"), done.stderr
+
+
 @pytest.mark.parametrize(("first", "second", "is_second"), [(2, 2, False), (2, 15, True), (15, 10, True)])
 def test_another_signal_is_no_echo(first, second, is_second):
     request = Request()

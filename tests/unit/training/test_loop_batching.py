@@ -39,6 +39,15 @@ def test_accumulation_changes_nothing(run, every_kind, accumulate):
         assert (other_weights[key] - value).abs().max() < 1e-6, key
 
 
+def test_packed_rows_of_labelled_texts_change_nothing(run):
+    losses, norms, weights = run("classification, mean", 1)
+    others, other_norms, other_weights = run("classification, mean, unpacked", 1)
+    np.testing.assert_allclose(losses, others, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(norms, other_norms, rtol=5e-6)
+    for key, value in weights.items():
+        assert (other_weights[key] - value).abs().max() < 1e-6, key
+
+
 def test_training_does_something(run, work_of):
     """The equalities above would hold for a loop that stands still, too."""
     module, _ = work_of("masked_lm")

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from ptft import rng
 from ptft.errors import CheckpointError
 from ptft.training.interruption import Interrupted
+from ptft.training.meters import TIMES
 
 STEPS = 9
 RAMP = {"start_ratio": 0.3, "share": 0.8}
-TIMES = ("tokens_per_second", "data_wait_ratio", "mfu")
 
 
 class Crash(Exception):
@@ -51,6 +51,14 @@ def log(folder):
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
+def figures(folder):
+    """Those of the result that are no times."""
+    result = json.loads((folder / "result.json").read_text())
+    kept = {name: value for name, value in result.items() if name not in (*TIMES, "seconds")}
+    assert {"padding_ratio", "head_share"} <= kept.keys()
+    return kept
+
+
 def checkpoints(folder):
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
@@ -61,6 +69,7 @@ def assert_same_end(folder, whole):
     assert ours.keys() == theirs.keys()
     assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) == 0
     assert log(folder) == log(whole)
+    assert figures(folder) == figures(whole)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,7 @@ def settings(pretrain_settings, bert_run, table):
     return {
         "bert": ("pretrain", pretrain_settings("bert", dropout=0.2, evaluate_every_steps=3, **fixed)),
         "gpt2": ("pretrain", pretrain_settings("gpt2", dropout=0.2, optimizer={"name": "muon"}, **fixed)),
+        "packed": ("pretrain", pretrain_settings("bert", dropout=0.2, packed_length=48, **fixed)),
         "averaged, ramp": (
             "pretrain",
             pretrain_settings("gpt2", dropout=0.2, ema=0.8, evaluate_every_steps=3, batch_ramp=RAMP, **fixed),
@@ -123,7 +133,7 @@ def resume(step, settings):
     return do
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "averaged, ramp", "finetune", "finetune scratch"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "packed", "averaged, ramp", "finetune", "finetune scratch"])
 def test_crash_between_checkpoints(name, tmp_path, resume, whole_run, crashed):
     folder = crashed(name, tmp_path / "run")
     assert checkpoints(folder) == ["step-00000002", "step-00000004"]

@@ -5,6 +5,7 @@ import pytest
 
 from ptft.objectives import OBJECTIVES
 from ptft.objectives.masked_lm import MaskedLM
+from ptft.objectives.packed_plan import Packing
 from ptft.training.work import PretrainingBatches
 
 LENGTH, ROWS = 32, 8
@@ -18,15 +19,16 @@ def store(store_of):
     )
 
 
-def source_of(store, vocabulary, *objectives, rows=ROWS):
+def source_of(store, vocabulary, *objectives, rows=ROWS, packing=None):
     decides = next((o for o in objectives if o.makes_pairs), objectives[0])
-    sampler = decides.sampler(store, vocabulary, LENGTH, rows, 0)
+    sampler = decides.sampler(store, vocabulary, LENGTH, rows, 0, packing)
     return PretrainingBatches(sampler, objectives, vocabulary, rows), sampler
 
 
+@pytest.mark.parametrize("packing", [None, Packing(48)])
 @pytest.mark.parametrize("names", [["masked_lm"], ["masked_lm", "next_sentence"], ["sentence_order"], ["causal_lm"]])
-def test_the_size_of_a_step_is_that_of_its_micro_batches(names, store, vocabulary):
-    source, sampler = source_of(store, vocabulary, *(OBJECTIVES[name]() for name in names))
+def test_the_size_of_a_step_is_that_of_its_micro_batches(names, packing, store, vocabulary):
+    source, sampler = source_of(store, vocabulary, *(OBJECTIVES[name]() for name in names), packing=packing)
     steps = min(4096, sampler.rows_per_block) // ROWS
     made = [source.batch(step, start, start + 2) for step in range(steps) for start in range(0, ROWS, 2)]
     sizes = [(batch.num_tokens, batch.num_text_tokens, batch.num_slots) for batch in made]
