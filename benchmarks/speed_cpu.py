@@ -2,7 +2,7 @@
 
 Run: python benchmarks/speed_cpu.py --data DIR [--quick] [--only PART]
 
-DIR holds corpora/en-10m/train.txt.gz and tasks/sst2; without it only ``losses`` is measured, on the embedded corpus.
+DIR holds corpora/en-10m/train.txt.gz and tasks/sst2; without it only losses are compared, on the embedded corpus.
 Both sides train the same shape (4 layers x 256) on the same text with the same tokenizer and 32 rows a step, ours as
 ``ptft pretrain preset=bert-mini objective=masked_lm length=128`` does with all else at its default, the peers as
 ``peers.py`` says. Each is a process with as many cores and threads as the name says, and they train in turns of a few
@@ -17,7 +17,10 @@ attention, worker and compilation, found by trials in the same run (named in the
 - ``accuracy``: sst2 from scratch with both sides, five seeds, paired: the difference of test accuracies, ours less the
   Trainer's, with Student's interval; within noise where the interval reaches 0.
 - ``losses``: our step beside the stock model with all logits, from the same weights without dropout at each of 100
-  steps: the largest difference of the losses. Packed and compiled training are compared where there are such settings.
+  steps: the largest difference of the losses.
+- ``packed``: the same of packed rows and the same texts in rows of their own; and the largest change of hidden states
+  of other texts in a packed row when one is changed.
+- ``compiled``: the same of the compiled and the eager body; and what is compiled after the tenth step.
 """
 
 import json
@@ -74,7 +77,7 @@ def _words(threads: int) -> str:
     return "1thread" if threads == 1 else f"{threads}threads"
 
 
-def lowest(table: Table, name: str, found: dict[int, Speeds], one: str, other: str, at_least: float) -> None:
+def lowest(table: Table, name: str, found: dict[int, Speeds], one: str, other: str, at_least: float | None) -> None:
     """A ratio by number of threads, and the lower one with its bar."""
     ratios = {threads: speeds.ratio(one, other) for threads, speeds in found.items()}
     for threads, ratio in ratios.items():
@@ -88,10 +91,12 @@ def masked_lm(vocabulary: int, options: Namespace, table: Table) -> None:
     if options.quick and vocabulary == 30522:
         return table.leave_out("mlm30522: both vocabularies take more than five minutes")
     pairs = {"nsp": {"objective": ["masked_lm", "next_sentence"]}} if vocabulary == 8192 else {}
-    found = raced(options, table, case, pairs)
+    found = raced(options, table, case, pairs | {"packed": {"packed_length": case.length}})
     bars = (4, 1.8) if vocabulary == 30522 else (2.2, 1.3)
     lowest(table, f"{case.name}_over_default", found, "ours", "default", bars[0])
     lowest(table, f"{case.name}_over_best", found, "ours", "best", bars[1])
+    lowest(table, f"{case.name}_packed_over_default", found, "packed", "default", None)
+    lowest(table, f"{case.name}_packed_over_best", found, "packed", "best", None)
     if pairs:
         lowest(table, "mlm_nsp_over_mlm", found, "nsp", "ours", 0.9)
     return None
@@ -182,21 +187,31 @@ def losses(options: Namespace, table: Table) -> None:
             table.add(f"{name}.{precision}", value, at_most=bar)
 
 
-def unmeasured(options: Namespace, table: Table) -> None:
-    """Packed and compiled training, until there are settings for them."""
-    from ptft.steps import STEPS
+def packed(options: Namespace, table: Table) -> None:
+    """Packed beside unpacked over 100 steps (10 with ``--quick``), and isolation."""
+    for precision, bar in (("fp32", 1e-5), ("bf16", 1e-2)):
+        for name, value in check(options, "packed", precision=precision, steps=10 if options.quick else 100).items():
+            table.add(f"{name}.{precision}", value, at_most=1e-6 if name.startswith("isolation") else bar)
 
-    for setting, figures in (
-        ("packed_length", "packed and unpacked losses, isolation"),
-        ("compile", "recompilations, compiled and eager losses"),
-    ):
-        there = "is not measured here" if setting in STEPS["pretrain"].model_fields else "there is no such setting"
-        table.leave_out(f"{figures}: {setting}: {there}")
+
+def compiled(options: Namespace, table: Table) -> None:
+    """Compiled beside eager over 100 steps, and what is compiled after the tenth."""
+    if options.quick:
+        return table.leave_out("compiled: the compiler takes minutes")
+    for precision, bar in (("fp32", 1e-5), ("bf16", 1e-2)):
+        for name, value in check(options, "compiled", precision=precision, steps=100).items():
+            table.add(f"{name}.{precision}", value, at_most=bar)
+    found = check(options, "recompilations")
+    for name, value in found.items():
+        table.add(name, value)
+    table.add("recompilations", sum(found.values()), at_most=0)
+    return None
 
 
 PARTS: dict[str, Callable[[Namespace, Table], None]] = {
     "losses": losses,
-    "unmeasured": unmeasured,
+    "packed": packed,
+    "compiled": compiled,
     "head": head,
     "finetune": finetuning,
     "mlm8192": partial(masked_lm, 8192),
@@ -204,7 +219,7 @@ PARTS: dict[str, Callable[[Namespace, Table], None]] = {
     "mlm30522": partial(masked_lm, 30522),
     "accuracy": accuracy,
 }
-WITHOUT_DATA = ("losses", "unmeasured")
+WITHOUT_DATA = ("losses", "packed", "compiled")
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """Processes, devices and precision: the one file that knows Accelerate, behind a handful of methods."""
 
 import atexit
+import ctypes
 import os
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ M = TypeVar("M", bound=nn.Module)
 _SMALL_SIDE, _SIDES = 512, {"cuda": 4096}  # of the matrices that tell whether bf16 pays
 _PRODUCTS = 4
 _CLEARLY = 1.25
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 _PATIENCE = timedelta(hours=6)  # others wait while the main process compiles the corpus
 
 
@@ -185,8 +187,26 @@ def use_deterministic(active: bool) -> None:
     if active:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(active, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
     torch.backends.cudnn.deterministic = active
     torch.backends.cudnn.benchmark = False
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees, where the C library is glibc: the next step wants it again.
+
+    Blocks of 32 MB and more would go back to the system each time, and come anew page by page.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Give back to the system what :func:`keep_freed_memory` kept, to see what is in use."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Compute:
@@ -232,6 +252,8 @@ class Compute:
         self.is_main: bool = self._accelerator.is_main_process
         self.is_deterministic: bool = self.device.type == "cpu" if deterministic == "auto" else deterministic
         use_deterministic(self.is_deterministic)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.num_processes > 1 and self.device.type != "cpu":
             _counting_group()
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from ptft.actions.action import Action
-from ptft.compute import Compute, Precision, resolve_precision
+from ptft.compute import Compute, Precision, give_back_freed_memory, resolve_precision
 from ptft.config import Choice, load, plain
 from ptft.display import Display, Silent
 from ptft.errors import DeviceError, RecipeError
@@ -278,6 +278,7 @@ def _forget_peak(compute: Compute) -> None:
     if compute.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(compute.device)
         return
+    give_back_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

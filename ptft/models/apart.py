@@ -12,6 +12,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from ptft.models.plain_attention import attend
+
 APART = "ptft_apart"
 """The name under which transformers finds it."""
 
@@ -50,9 +52,8 @@ def _attend(
     )
     queries, keys, values = (states.transpose(1, 2) for states in apart)
     # On a CPU in bf16 the backward pass of the fused kernel is slow (see ptft.models.attention).
-    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and keys.shape[1] == heads:
-        scores = queries @ keys.transpose(2, 3) * (size**-0.5 if scaling is None else scaling) + attention_mask
-        attended = (nn.functional.dropout(scores.softmax(-1), dropout) @ values).transpose(1, 2)
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        attended, _ = attend(module, queries, keys, values, attention_mask, **how)
     else:
         attended, _ = sdpa_attention_forward(module, queries, keys, values, attention_mask, **how)
     return attended.flatten(0, 1).index_select(0, part_origins).view(rows, width, heads, size), None

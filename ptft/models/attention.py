@@ -2,6 +2,8 @@
 
 from transformers import PreTrainedModel
 
+from ptft.models.plain_attention import PLAIN
+
 _LONGEST = 512
 BOTH_WAYS = ("gpt2", "llama", "qwen2", "qwen3")
 """Decoders whose stock attention goes both ways if it is told to: by a mask, or by is_causal in the configuration."""
@@ -22,4 +24,4 @@ def choose_attention(model: PreTrainedModel, device_type: str, precision: str, l
     """
     is_fused = getattr(model.config, "_attn_implementation", None) == "sdpa"
     if device_type == "cpu" and precision == "bf16" and length <= _LONGEST and is_fused:
-        model.set_attn_implementation("eager")
+        model.set_attn_implementation(PLAIN)

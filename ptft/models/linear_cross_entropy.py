@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 _LOGITS_AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 28}  # on a CPU they stay in its cache
 _MANY = 1 << 28
+_ERRORS_AT_ONCE = {"cpu": 1 << 24}  # what logits are off by, of which the gradient of the weights is made; else as many
 
 
 def rows_at_once(device_type: str, vocabulary: int) -> int:
@@ -21,12 +22,13 @@ def rows_at_once(device_type: str, vocabulary: int) -> int:
 @contextmanager
 def logits_at_once_as_on(device_type: str) -> Iterator[None]:
     """Inside, as many logits exist at once on a CPU as on a device of this type, to count the memory that they take."""
-    own = _LOGITS_AT_ONCE["cpu"]
+    own = _LOGITS_AT_ONCE["cpu"], _ERRORS_AT_ONCE["cpu"]
     _LOGITS_AT_ONCE["cpu"] = _LOGITS_AT_ONCE.get(device_type, _MANY)
+    _ERRORS_AT_ONCE["cpu"] = _ERRORS_AT_ONCE.get(device_type, 0)
     try:
         yield
     finally:
-        _LOGITS_AT_ONCE["cpu"] = own
+        _LOGITS_AT_ONCE["cpu"], _ERRORS_AT_ONCE["cpu"] = own
 
 
 def summed_linear_cross_entropy(
@@ -58,20 +60,29 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight, dtype=torch.float32)
         total = torch.zeros((), device=hidden.device)
         size = rows_at_once(device, len(weight))
+        together = max(1, min(len(rows), max(size, _ERRORS_AT_ONCE.get(device, 0) // len(weight))))
+        errors = torch.empty(together, len(weight), dtype=kind, device=hidden.device)
         with torch.autocast(device, enabled=False):
-            for start in range(0, len(rows), size):
-                part = slice(start, start + size)
-                right = labels[part, None]
-                logits = linear(rows[part], columns).float()
-                log_sum = logits.logsumexp(-1, keepdim=True)
-                total += (log_sum - logits.gather(1, right)).sum()
-                shares = logits.sub_(log_sum).exp_()
-                if z_loss:
-                    total += z_loss * log_sum.square().sum()
-                    shares *= 1 + 2 * z_loss * log_sum
-                error = shares.scatter_add_(1, right, torch.full_like(log_sum, -1.0)).to(kind)
-                hidden_grad[part] = error @ columns
-                weight_grad += error.T @ rows[part]
+            for begin in range(0, len(rows), together):
+                end = min(begin + together, len(rows))
+                for start in range(begin, end, size):
+                    stop = min(start + size, end)
+                    right = labels[start:stop, None]
+                    logits = linear(rows[start:stop], columns)
+                    error = errors[start - begin : stop - begin]
+                    shares = error if kind == torch.float32 else torch.empty_like(error, dtype=torch.float32)
+                    torch.softmax(logits, -1, dtype=torch.float32, out=shares)
+                    # The largest share is one over the sum of all, each less the largest logit.
+                    log_sum = logits.amax(-1, keepdim=True).float() - shares.amax(-1, keepdim=True).log()
+                    total += (log_sum - logits.gather(1, right).float()).sum()
+                    if z_loss:
+                        total += z_loss * log_sum.square().sum()
+                        shares *= 1 + 2 * z_loss * log_sum
+                    shares.scatter_add_(1, right, torch.full_like(log_sum, -1.0))
+                    if shares is not error:
+                        error.copy_(shares)
+                    torch.mm(error, columns, out=hidden_grad[start:stop])
+                weight_grad += errors[: end - begin].T @ rows[begin:end]
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.kinds = hidden.dtype, weight.dtype
         return total

@@ -12,6 +12,7 @@ from ptft.errors import DeviceError, RecipeError
 from ptft.models.apart import APART
 from ptft.models.building import padding_offset
 from ptft.models.packing import block_mask
+from ptft.models.plain_attention import score_type
 from ptft.models.varlen import VARLEN, why_not_varlen
 
 PackedAttention = Literal["auto", "mask", "varlen"]
@@ -122,11 +123,6 @@ def _masks(config: PretrainedConfig, parts: Int[Tensor, "rows width"], causal: b
     return {"full_attention": everywhere, "sliding_attention": local}
 
 
-def score_type(device: torch.device) -> torch.dtype:
-    """The type of attention's scores: that of autocast where it is on."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-
-
 __all__ = [
     "PackedAttention",
     "check_packable",
@@ -134,5 +130,4 @@ __all__ = [
     "choose_packed_attention",
     "is_packable",
     "packed_inputs",
-    "score_type",
 ]

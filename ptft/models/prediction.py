@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ptft.models.linear_cross_entropy import summed_linear_cross_entropy
-from ptft.models.packed_attention import packed_inputs, score_type
+from ptft.models.packed_attention import packed_inputs
+from ptft.models.plain_attention import score_type
 
 Head = Callable[[nn.Module], nn.Module]
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")

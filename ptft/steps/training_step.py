@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.compute import Compute, Deterministic, check_trackers, num_processes, resolve_precision
 from ptft.config import Choice
 from ptft.errors import DeviceError, RecipeError
+from ptft.models.activation import fuse_activations
 from ptft.models.attention import choose_attention
 from ptft.models.building import config_hash
 from ptft.models.checkpointing import checkpoint_layers
@@ -149,6 +150,7 @@ class TrainingStep(Step):
             RecipeError: Its layers cannot be computed again on the way back.
         """
         choose_attention(model, compute.device.type, compute.precision, length)
+        fuse_activations(model)
         if self.gradient_checkpointing:
             checkpoint_layers(model)
         if self.compiles(compute.device.type):

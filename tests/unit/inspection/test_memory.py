@@ -135,8 +135,8 @@ LOGITS = [
 
 def test_a_gpu_has_more_logits_at_once_than_a_cpu():
     given = [*LOGITS, "length=64"]
-    on_cpu, on_gpu = (counted(given, 16, device).activations for device in ("cpu", "cuda"))
-    logits = 4 * 16 * 64 * 20000
+    on_cpu, on_gpu = (counted(given, 64, device).activations for device in ("cpu", "cuda"))
+    logits = 4 * 64 * 64 * 20000
     assert on_cpu < logits / 2
     assert logits < on_gpu < 3 * logits
 

@@ -10,6 +10,7 @@ from ptft.models import varlen
 from ptft.models.apart import APART
 from ptft.models.packed_attention import check_packable, check_varlen, choose_packed_attention
 from ptft.models.packing import best_fit
+from ptft.models.plain_attention import PLAIN
 from ptft.models.prediction import Forward, is_decoder
 from ptft.models.presets import PRESETS
 from ptft.models.varlen import VARLEN
@@ -96,7 +97,7 @@ def reference_varlen(query, key, value, ends, key_ends, longest, _, *, scale, wi
 WINDOWS = ("modernbert", "mistral", "qwen2")
 
 
-@pytest.fixture(params=["sdpa", "eager", "varlen", "apart"])
+@pytest.fixture(params=["sdpa", PLAIN, "varlen", "apart"])
 def attention(request, monkeypatch):
     """Set one of the four ways."""
     if request.param == "varlen":
@@ -152,7 +153,7 @@ def test_examples_together_see_each_other_and_no_padding(model_type):
     torch.testing.assert_close(Forward(model, batch).hidden[0, :25], together[:25], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", APART])
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN, APART])
 def test_bf16_goes_both_ways_without_nan(attention):
     model = model_of("bert").train()
     model.set_attn_implementation(attention)

@@ -10,6 +10,7 @@ from ptft.finetuning.texts import EncodedTexts
 from ptft.models.attention import BOTH_WAYS
 from ptft.models.classifier import new_classifier, open_classifier, stock_poolings
 from ptft.models.packed_attention import is_packable
+from ptft.models.plain_attention import PLAIN
 from ptft.models.pooling import pool
 from ptft.models.presets import PRESETS
 
@@ -65,7 +66,7 @@ def batches(texts, index=range(13)):
     return [texts.batch(np.array(index), LABELS, packed=packed) for packed in (False, True)]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
 @pytest.mark.parametrize(("name", "pooling", "both_ways"), CASES)
 def test_logits_and_gradients_are_those_of_texts_in_rows_of_their_own(name, pooling, both_ways, attention):
     found = []
@@ -96,7 +97,7 @@ def test_no_text_sees_another(name):
 
 
 @pytest.mark.parametrize("name", KEPT_APART)
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
 def test_in_bf16_everything_is_a_number(name, attention):
     apart, packed = batches(make_texts())
     classifier = make_classifier(name, "mean", attention=attention)
