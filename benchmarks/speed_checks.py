@@ -96,6 +96,41 @@ def head(job: Mapping[str, Any]) -> dict[str, float]:
 # Equal losses
 
 
+class Work(NamedTuple):
+    """A small training without dropout on the embedded corpus, eight rows a step."""
+
+    model: PreTrainedModel
+    module: PretrainingModule
+    batches: PretrainingBatches
+    compute: Compute
+
+    def reports(self, num_steps: int) -> Iterator[StepReport]:
+        """Its steps."""
+        feed = Feed(self.batches, [(0, _ROWS)], torch.device("cpu"), 0, num_steps)
+        return train(
+            self.module, self.module.weights, feed, optimizers_of("adamw", self.module, 1e-3), lambda step: 1.0,
+            self.compute, start=0, seed=0, clip_norm=1.0,
+        )  # fmt: skip
+
+
+def work_of(job: Mapping[str, Any], names: Sequence[str], preset: str, packing: Packing | None = None) -> Work:
+    """Of objectives and a shape."""
+    from ptft.corpus.sources import documents
+
+    objectives = [OBJECTIVES[name]() for name in names]
+    corpus, is_decoder = CorpusSettings(path="embedded"), objectives[0].kind == "decoder"
+    settings = TokenizerSettings(
+        kind="bpe" if is_decoder else "wordpiece", specials="decoder" if is_decoder else "encoder", vocab_size=500
+    )
+    tokenizer = train_on_documents(documents(corpus, "train", 0), settings, model_max_length=512, seed=0)
+    data = batches(objectives, tokenizer, corpus, Path(job["work"]), 64, _ROWS, packing)
+    config = new_config(PRESETS[preset], tokenizer, positions=512, dropout=0.0, shape={})
+    head = "causal_lm" if is_decoder else "pretraining" if len(objectives) > 1 else "masked_lm"
+    model = new_model(config, head, 0)
+    compute = Compute(job["precision"])
+    return Work(model, PretrainingModule(model, objectives).train(), data.batches, compute)
+
+
 def losses(job: Mapping[str, Any]) -> dict[str, float]:
     """The largest difference between our loss and the stock model's, at any step of a training."""
     found = {}
@@ -210,41 +245,6 @@ def recompilations(job: Mapping[str, Any]) -> dict[str, float]:
         lines = {line["step"]: line for line in read_log(work / name / "metrics.jsonl")}
         found[f"recompilations.{name}"] = lines[max(lines)]["recompilations"] - lines[10]["recompilations"]
     return found
-
-
-class Work(NamedTuple):
-    """A small training without dropout on the embedded corpus, eight rows a step."""
-
-    model: PreTrainedModel
-    module: PretrainingModule
-    batches: PretrainingBatches
-    compute: Compute
-
-    def reports(self, num_steps: int) -> Iterator[StepReport]:
-        """Its steps."""
-        feed = Feed(self.batches, [(0, _ROWS)], torch.device("cpu"), 0, num_steps)
-        return train(
-            self.module, self.module.weights, feed, optimizers_of("adamw", self.module, 1e-3), lambda step: 1.0,
-            self.compute, start=0, seed=0, clip_norm=1.0,
-        )  # fmt: skip
-
-
-def work_of(job: Mapping[str, Any], names: Sequence[str], preset: str, packing: Packing | None = None) -> Work:
-    """Of objectives and a shape."""
-    from ptft.corpus.sources import documents
-
-    objectives = [OBJECTIVES[name]() for name in names]
-    corpus, is_decoder = CorpusSettings(path="embedded"), objectives[0].kind == "decoder"
-    settings = TokenizerSettings(
-        kind="bpe" if is_decoder else "wordpiece", specials="decoder" if is_decoder else "encoder", vocab_size=500
-    )
-    tokenizer = train_on_documents(documents(corpus, "train", 0), settings, model_max_length=512, seed=0)
-    data = batches(objectives, tokenizer, corpus, Path(job["work"]), 64, _ROWS, packing)
-    config = new_config(PRESETS[preset], tokenizer, positions=512, dropout=0.0, shape={})
-    head = "causal_lm" if is_decoder else "pretraining" if len(objectives) > 1 else "masked_lm"
-    model = new_model(config, head, 0)
-    compute = Compute(job["precision"])
-    return Work(model, PretrainingModule(model, objectives).train(), data.batches, compute)
 
 
 def _largest_difference(work: Work, num_steps: int, other: Callable[[int], float]) -> float:
