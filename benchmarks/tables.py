@@ -1,4 +1,4 @@
-"""Write the tables of README between their marks from the benchmarks' result files.
+"""Write the tables of README and of docs/performance.md between their marks from the benchmarks' result files.
 
 Run: python benchmarks/tables.py [--check]
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+PAGES = (README, HERE.parent / "docs" / "performance.md")
 
 
 def quickstart(result: dict[str, object]) -> str:
@@ -108,15 +109,50 @@ def other_checkpoint(result: dict[str, object]) -> str:
     )
 
 
+def speed_cpu(result: dict[str, object]) -> str:
+    """Speeds on one and two threads, and ours over the others'."""
+
+    def figure(key: str) -> float:
+        value = result[key]
+        assert isinstance(value, float)
+        return value
+
+    cases = (
+        ("masked LM, vocabulary 30,522, length 128", "mlm_v30522", "tokens", ("ours", "packed")),
+        ("masked LM, vocabulary 8,192, length 128", "mlm_v8192", "tokens", ("ours", "packed", "nsp")),
+        ("causal LM, vocabulary 16,000, length 256", "clm", "tokens", ("ours",)),
+        ("fine-tuning on sst2, length up to 128", "finetune", "rows", ("ours",)),
+    )
+    words = {"ours": "", "packed": ", `packed_length=128`", "nsp": ", with next sentence"}
+    lines = []
+    for title, case, unit, sides in cases:
+        for side in sides:
+            speeds = {
+                other: [figure(f"{case}.{other}.{unit}_per_second.{t}") for t in ("1thread", "2threads")]
+                for other in (side, "default", "best")
+            }
+            shown = [" / ".join(f"{value:,.0f}" for value in values) for values in speeds.values()]
+            ratios = [
+                " / ".join(f"{mine / other:.1f}" for mine, other in zip(speeds[side], speeds[name], strict=True))
+                for name in ("default", "best")
+            ]
+            lines.append(
+                f"| {title}{words[side]} | {shown[0]} {unit}/s | {shown[1]} | {shown[2]} | {', '.join(ratios)} |"
+            )
+    head = "| training, on one / two threads | ptft | Trainer | Trainer at its best | times as fast as each |"
+    return "\n".join([head, "|---|---|---|---|---|", *lines])
+
+
 TABLES: dict[str, Callable[[dict[str, object]], str]] = {
     "quickstart": quickstart,
     "real_text": real_text,
     "other_checkpoint": other_checkpoint,
+    "speed_cpu": speed_cpu,
 }
 
 
 def written(text: str) -> str:
-    """README with every table made anew."""
+    """A page with every table made anew."""
     for name, make in TABLES.items():
         path = HERE / "results" / f"{name}.json"
         if path.exists():
@@ -129,12 +165,12 @@ def written(text: str) -> str:
 
 
 def main() -> None:
-    """Write README, or with ``--check`` say whether it is up to date."""
-    text = README.read_text()
-    fresh = written(text)
+    """Write the pages, or with ``--check`` say whether they are up to date."""
+    old = [page for page in PAGES if written(page.read_text()) != page.read_text()]
     if "--check" in sys.argv:
-        sys.exit(0 if fresh == text else "README's tables are old: run python benchmarks/tables.py")
-    README.write_text(fresh)
+        sys.exit(f"the tables of {old[0].name} are old: run python benchmarks/tables.py" if old else 0)
+    for page in old:
+        page.write_text(written(page.read_text()))
 
 
 if __name__ == "__main__":
