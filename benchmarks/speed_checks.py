@@ -20,8 +20,11 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from ptft.compute import Compute
 from ptft.corpus.sources import CorpusSettings
+from ptft.models.activation import fuse_activations
+from ptft.models.attention import choose_attention
 from ptft.models.building import new_config, new_model
 from ptft.models.compiling import compile_body, eagerly
+from ptft.models.packed_attention import choose_packed_attention
 from ptft.models.prediction import Forward
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
@@ -39,7 +42,7 @@ from ptft.training.ramp import BatchRamp
 from ptft.training.work import Feed, PretrainingBatches, PretrainingModule
 
 _TRAINED, _TESTED, _EPOCHS, _LR = 6000, 2000, 2, 3e-4
-_ROWS = 8
+_ROWS, _LENGTH = 8, 64
 
 
 def batches(
@@ -123,11 +126,15 @@ def work_of(job: Mapping[str, Any], names: Sequence[str], preset: str, packing: 
         kind="bpe" if is_decoder else "wordpiece", specials="decoder" if is_decoder else "encoder", vocab_size=500
     )
     tokenizer = train_on_documents(documents(corpus, "train", 0), settings, model_max_length=512, seed=0)
-    data = batches(objectives, tokenizer, corpus, Path(job["work"]), 64, _ROWS, packing)
+    data = batches(objectives, tokenizer, corpus, Path(job["work"]), _LENGTH, _ROWS, packing)
     config = new_config(PRESETS[preset], tokenizer, positions=512, dropout=0.0, shape={})
     head = "causal_lm" if is_decoder else "pretraining" if len(objectives) > 1 else "masked_lm"
     model = new_model(config, head, 0)
     compute = Compute(job["precision"])
+    if packing is not None:
+        choose_packed_attention(model, "auto", compute.device.type, compute.precision, packing.width / _LENGTH)
+    choose_attention(model, compute.device.type, compute.precision, packing.width if packing else _LENGTH)
+    fuse_activations(model)
     return Work(model, PretrainingModule(model, objectives).train(), data.batches, compute)
 
 
@@ -173,7 +180,7 @@ def packed(job: Mapping[str, Any]) -> dict[str, float]:
         (["masked_lm", "next_sentence"], "bert-tiny"),
         (["causal_lm"], "gpt2-tiny"),
     ):
-        work = work_of(job, names, preset, Packing(128))
+        work = work_of(job, names, preset, Packing(2 * _LENGTH))
         sampler = Unpacked(work.batches._sampler)
         alone = PretrainingBatches(sampler, work.module.objectives, work.batches._vocabulary, _ROWS)
         found[f"packed_difference.{'_'.join(names)}"] = _largest_difference(
