@@ -3,6 +3,7 @@
 Whatever imports torch is imported when a verb needs it, so that help and lists come at once.
 """
 
+import atexit
 import inspect
 import os
 import sys
@@ -41,6 +42,7 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "true",
 }
 
+_STOPPED = 128  # and the number of the signal that asked
 _DIFFERS = 3  # neither a mistake nor a bug: what verify=true is there to find
 
 
@@ -96,9 +98,11 @@ def main() -> None:
         code = 1
         if fails_first():
             traceback.print_exc()
-    if code and has_peers():
+    if (code and has_peers()) or code > _STOPPED:  # Python's own end may wait for others, or last longer than is given
+        if not has_peers():
+            atexit._run_exitfuncs()
         sys.stderr.flush()
-        os._exit(code)  # what Python does at its end may wait for the others
+        os._exit(code)
     sys.exit(code)
 
 

@@ -316,7 +316,12 @@ def test_a_signal_while_it_is_ending_shows_no_traceback(monkeypatch, capsys):
     def stopped_again(arguments):
         raise Interrupted("stopped", signal.SIGTERM)
 
+    def end_at_once(code):
+        raise SystemExit(code)
+
     monkeypatch.setattr(cli, "command", stopped_again)
+    monkeypatch.setattr(os, "_exit", end_at_once)
+    monkeypatch.setattr("atexit._run_exitfuncs", lambda: None)
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     with pytest.raises(SystemExit) as end:
         cli.main()
