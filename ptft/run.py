@@ -12,7 +12,7 @@ from ptft.display import Display, Silent
 from ptft.errors import CheckpointError, UserError
 from ptft.report import write_card, write_report
 from ptft.steps import STEPS
-from ptft.steps.folder import Standing, begun, finish, standing, undo
+from ptft.steps.folder import Standing, begun, clear_lock, finish, standing, undo
 from ptft.steps.step import Place, Step
 from ptft.training.checkpoint import kept_precision
 
@@ -31,6 +31,8 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     wait_for_all()  # each process has looked before one of them writes
     if stand.is_finished:
         display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
+        if is_main():
+            clear_lock(stand.folder)
         if is_main() and not (stand.folder / "report.html").exists():  # killed or out of room at the very end
             with suppress(OSError):
                 _describe(stand.folder)

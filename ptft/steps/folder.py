@@ -141,6 +141,15 @@ def begun(settings: Settings, folder: Path) -> Iterator[list[Path]]:
         lock.release()
 
 
+def clear_lock(folder: Path) -> None:
+    """Remove what a process left that was killed when its run was finished, unless it is still at its end."""
+    lock = folder / _LOCK
+    with suppress(Timeout, OSError):
+        if lock.exists():
+            with FileLock(lock, timeout=0):
+                lock.unlink()
+
+
 def undo(folder: Path, made: list[Path]) -> None:
     """Take back what :func:`begun` made after a mistake that only the work could find, unless work would be lost."""
     if any(path.name in _SIGNS_OF_WORK and path.stat().st_size for path in folder.rglob("*.json*")):

@@ -177,3 +177,14 @@ def test_one_process_at_a_time(tokenizer, tmp_path):
     assert [path.name for path in folder.iterdir()] == [".lock"]  # as one that was killed leaves it
     assert tokenizer()
     assert not (folder / ".lock").exists()
+
+
+def test_the_lock_of_a_process_that_was_killed_at_its_very_end_goes(tokenizer, tmp_path):
+    tokenizer()
+    lock = tmp_path / "run" / ".lock"
+    lock.touch()
+    with FileLock(lock):
+        tokenizer()
+        assert lock.exists()
+    tokenizer()
+    assert not lock.exists()
