@@ -12,7 +12,7 @@ from ptft.compute import Compute
 from ptft.display import Display
 from ptft.errors import CheckpointError
 from ptft.optim.optimizer import Optimizers
-from ptft.training.aside import remove_leftovers
+from ptft.training.aside import discard, remove_leftovers
 from ptft.training.best import Best
 from ptft.training.checkpoint import complete_checkpoints, load_newest, save_checkpoint
 from ptft.training.guard import Guard
@@ -56,6 +56,11 @@ class Checkpoints:
         )
         if state is None:
             return Totals()
+        if self.compute.is_main:  # a process may have been killed before it deleted the oldest
+            newest = f"step-{state['step']:08d}"
+            places = [path for path in complete_checkpoints(self.folder / "checkpoints") if path.name <= newest]
+            for old in places[: -self.keep]:
+                discard(old)
         if self.best is not None:
             self.best.load(state.get("best", {}))
         self.display.say(f"continuing after step {state['step']}")

@@ -249,6 +249,15 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+def test_a_checkpoint_that_a_killed_process_had_yet_to_delete_goes(tmp_path, resume, whole_run):
+    folder = tmp_path / "run"
+    shutil.copytree(whole_run("finetune"), folder)
+    (folder / "result.json").unlink()
+    shutil.copytree(folder / "checkpoints" / "step-00000006", folder / "checkpoints" / "step-00000004")
+    resume("finetune", folder)
+    assert checkpoints(folder) == ["step-00000006", "step-00000008"]
+
+
 # Another run than it was
 
 
