@@ -82,10 +82,6 @@ class TokenStore:
         """Number of documents."""
         return len(self.document_ends)
 
-    def document_bounds(self) -> NDArray[np.int64]:
-        """Token index at which each document begins, and the total at the end: ``num_documents + 1`` numbers."""
-        return np.concatenate(([0], self.document_ends))
-
     def document_of(self, token: Int[ndarray, " tokens"]) -> list[int]:
         """The document in which each of some token indices lies."""
         return np.searchsorted(self.document_ends, token, side="right").tolist()  # type: ignore[no-any-return]

@@ -61,18 +61,6 @@ def model_flops(model: PreTrainedModel, length: float) -> Flops:
     return Flops(float(6 * of_body + attention), float(6 * of_head))
 
 
-def training_flops(model: PreTrainedModel, num_slots: float, length: float, num_predictions: float) -> float:
-    """FLOPs of a forward and backward pass over ``num_slots`` positions in rows of ``length``; see :func:`model_flops`.
-
-    Args:
-        model: A stock model.
-        num_slots: Positions that go through the body.
-        length: Positions of a row.
-        num_predictions: Positions at which a token is predicted; 0 in fine-tuning, where nothing is.
-    """
-    return model_flops(model, length).of(num_slots, num_predictions)
-
-
 def _windows(config: PretrainedConfig) -> list[float]:
     """For each layer how many positions one position sees at most."""
     window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None) or math.inf

@@ -102,8 +102,8 @@ def _longest(lengths: Int[ndarray, " examples"]) -> int:
 def best_fit(lengths: Sequence[int] | Int[ndarray, " examples"], width: int) -> Layout:
     """Place examples in rows of ``width`` tokens: the longest first, each where the least room is left that takes it.
 
-    Of rows with equal room the one that came to it last is taken. A hundred thousand examples take a fraction of a
-    second: open rows are kept by the room that they have left, and a bit for each room says whether there are any.
+    Of rows with equal room the one that came to it last is taken. An example costs the same however many rows are open:
+    they are kept by the room that they have left, and a bit for each room says whether there are any.
 
     Raises:
         DataError: An example is longer than a row.

@@ -119,7 +119,7 @@ class TrainingStep(Step):
     def compiles(self, device_type: str) -> bool:
         """Whether torch compiles the model's body.
 
-        ``compile=auto`` does for pretraining on a CUDA device. It does not on a CPU, where it gains nothing
+        ``compile=auto`` does for pretraining on a CUDA device. It does not on a CPU, where it costs time
         (``benchmarks/speed_compile.py`` measures it), nor for fine-tuning, which is often shorter than compiling and
         whose rows would all be padded to ``length``, nor under FSDP, where it is refused: its hooks between the layers
         break what is compiled into pieces.

@@ -38,8 +38,7 @@ class StepReport:
         num_predictions: Positions at which a token is predicted, over all processes.
         batch_hash: 32 bits that tell the rows of the global batch, whoever worked on them.
         most_rows: Rows of the largest micro-batch where memory was short; 0 where it was not.
-        seconds: Time of the whole step; a GPU may not have finished it by then.
-        wait_seconds: Time of it spent waiting for data.
+        wait_seconds: Time of the step spent waiting for data.
     """
 
     step: int
@@ -53,7 +52,6 @@ class StepReport:
     num_predictions: int
     batch_hash: int
     most_rows: int
-    seconds: float
     wait_seconds: float
 
 
@@ -101,8 +99,7 @@ def train(
             optimizers.step()
         else:
             optimizers.skip()
-        seconds = time.perf_counter() - clock
-        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, batch_hash, feed.most_rows, seconds, waited)
+        yield StepReport(step + 1, sums, counts, grad_norm, lr, *sizes, batch_hash, feed.most_rows, waited)
         clock = time.perf_counter()
 
 

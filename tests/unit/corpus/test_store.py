@@ -46,7 +46,7 @@ def test_tokens_lie_in_order_with_sentence_and_document_ends(tmp_path):
     store = compiled(tmp_path)
     assert as_texts(store) == [["abc", "d"], ["efg"], ["hijk", "l"]]
     assert store.num_documents == 3
-    assert store.document_bounds().tolist() == [0, 4, 7, 12]
+    assert store.document_ends.tolist() == [4, 7, 12]
 
 
 def test_counts(tmp_path):

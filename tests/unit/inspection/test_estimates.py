@@ -12,7 +12,7 @@ from ptft.errors import RecipeError
 from ptft.inspection import estimates
 from ptft.inspection.estimates import planned_config, planned_tokenizer, pretraining_facts
 from ptft.models.building import new_model, read_config
-from ptft.models.flops import training_flops
+from ptft.models.flops import model_flops
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
 from ptft.steps import STEPS
@@ -148,7 +148,7 @@ def test_documents_that_give_no_pairs_leave_the_tokens_unknown(facts, monkeypatc
 def test_flops_are_those_of_the_documented_formula(facts):
     step = settings(*GPT, "rows_per_step=4", "length=64", "budget=100steps")
     config = planned_config(step, planned_tokenizer(step))
-    flops = training_flops(new_model(config, "causal_lm", 0), 25_600, 64, 25_600)
+    flops = model_flops(new_model(config, "causal_lm", 0), 64).of(25_600, 25_600)
     found = facts(*GPT, "rows_per_step=4", "length=64", "budget=100steps")["FLOPs"]
     assert found == f"{flops:.3g}, {flops / 25_600:.3g} a token"
 

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, ModernBertConfig
 from ptft.models import flops
 from ptft.models.building import new_model
 from ptft.models.classifier import new_classifier
-from ptft.models.flops import RATES, known_rates, model_flops, peak_flops, training_flops
+from ptft.models.flops import RATES, known_rates, model_flops, peak_flops
 from ptft.models.presets import PRESETS
 
 WIDTH, LAYERS, WINDOW = 32, 4, 16
@@ -27,8 +27,8 @@ def local():
 
 @pytest.mark.parametrize(("length", "seen"), [(8, 4 * 8), (16, 4 * 16), (256, 2 * 256 + 2 * 16)])
 def test_layers_of_local_attention_count_their_window(local, length, seen):
-    without = training_flops(local, 100, 0, 0)
-    assert training_flops(local, 100, length, 0) - without == 100 * 12 * WIDTH * seen
+    without = model_flops(local, 0).of(100, 0)
+    assert model_flops(local, length).of(100, 0) - without == 100 * 12 * WIDTH * seen
 
 
 # The matrices of each architecture by hand: those of a layer, and those between the last layer and the logits. Every
@@ -62,7 +62,7 @@ def test_the_formula_is_what_a_hand_counts(name, head):
     model = preset_model(name, head)
     slot = 6 * sum(layers) + 12 * len(layers) * model.config.hidden_size * LENGTH
     assert model_flops(model, LENGTH) == (slot, 6 * vocabulary_head)
-    assert training_flops(model, 1000, LENGTH, 150) == 1000 * slot + 150 * 6 * vocabulary_head
+    assert model_flops(model, LENGTH).of(1000, 150) == 1000 * slot + 150 * 6 * vocabulary_head
 
 
 def test_gpt2_is_what_palm_counts_but_for_norms_and_biases():
@@ -70,8 +70,8 @@ def test_gpt2_is_what_palm_counts_but_for_norms_and_biases():
     model = preset_model("gpt2", "causal_lm")
     parameters = sum(p.numel() for name, p in model.named_parameters() if "wpe" not in name)
     palm = 6 * parameters + 12 * 12 * 768 * 1024
-    assert training_flops(model, 1, 1024, 1) == pytest.approx(palm, rel=2e-3)
-    assert training_flops(model, 1, 1024, 1) < palm
+    assert model_flops(model, 1024).of(1, 1) == pytest.approx(palm, rel=2e-3)
+    assert model_flops(model, 1024).of(1, 1) < palm
 
 
 def test_pairs_have_a_pooler_that_counts_nothing():

@@ -183,7 +183,7 @@ def test_a_document_begins_after_the_end_of_text_token(make):
     store = sampler.store
     rows = sampler.rows(0, 0, 0, sampler.rows_per_block)
     pairs, _, _ = sampler._examples(0, 0, 0, sampler.rows_per_block)
-    begins = set(store.document_bounds()[:-1].tolist())
+    begins = {0, *store.document_ends[:-1].tolist()}
     for row, length, (start, stop, *_) in zip(rows.ids, rows.lengths, pairs.tolist(), strict=True):
         assert row[1:length].tolist() == store.tokens[start:stop].tolist()
         assert row[0] == (EOS if start in begins else store.tokens[start - 1])

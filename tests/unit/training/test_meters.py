@@ -15,7 +15,7 @@ from ptft.training.totals import Totals
 
 REPORT = StepReport(
     step=1, sums={}, counts={}, grad_norm=torch.tensor(1.0), lr=0.1, num_tokens=60, num_slots=80, num_text_tokens=50,
-    num_predictions=12, batch_hash=0, most_rows=0, seconds=0.0, wait_seconds=0.25,
+    num_predictions=12, batch_hash=0, most_rows=0, wait_seconds=0.25,
 )  # fmt: skip
 COST = Cost(Flops(slot=10.0, prediction=100.0), peak=1000.0)
 
