@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
@@ -268,10 +268,16 @@ class Compute:
         """The placed module, or under FSDP a copy that has all the weights in every process: all must ask for it."""
         return module if self._plain is None else cast("M", filled(self._plain, module))
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Let a placed module's gradients be averaged over the processes."""
+    def wrap(self, module: nn.Module, *, leaves_out: bool = False) -> nn.Module:
+        """Let a placed module's gradients be averaged over the processes.
+
+        Args:
+            module: All of its parameters that are ever trained take gradients now.
+            leaves_out: Whether some of them take none in some steps.
+        """
         if self.is_sharded or self.num_processes == 1:  # Accelerate would keep every module of the process
             return module
+        self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=leaves_out)
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from numpy import ndarray
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
@@ -147,9 +148,9 @@ class LabelledBatches(BatchSource):
         is_static: bool = False,
     ) -> None:
         self._is_static = is_static
-        self._texts = texts
+        self.texts = texts
         self._packed = packed
-        self._labels = labels
+        self.labels = labels
         self._seed = seed
         self._numbers = range(1, len(labels) + 1) if numbers is None else numbers
         self.rows_per_step = rows_per_step
@@ -157,12 +158,17 @@ class LabelledBatches(BatchSource):
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the step's batch."""
-        index = self._index(step, start, stop)
-        return self._texts.batch(index, self._labels, packed=self._packed, is_static=self._is_static)
+        index = self.index(step, start, stop)
+        return self.texts.batch(index, self.labels, packed=self._packed, is_static=self._is_static)
+
+    def placed(self, texts: EncodedTexts) -> Int[Tensor, "rows seq"]:
+        """The ids of some texts in rows as a batch of them has them."""
+        index = np.arange(len(texts.ids))
+        return texts.batch(index, packed=self._packed, is_static=self._is_static).tensors["input_ids"]
 
     def documents(self, step: int) -> list[int]:
         """The table's rows in the step's batch, counted from 1."""
-        return sorted({self._numbers[index] for index in self._index(step, 0, self.rows_per_step)})
+        return sorted({self._numbers[index] for index in self.index(step, 0, self.rows_per_step)})
 
     def mean_width(self, rows_at_once: int) -> float:
         """How many positions one sees, with so many texts in a micro-batch: the mean over those of the first steps."""
@@ -172,8 +178,9 @@ class LabelledBatches(BatchSource):
         first = [self.batch(step, *share) for step in steps for share in shares]
         return sum(map(_seen, first)) / sum(batch.num_slots for batch in first)
 
-    def _index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
-        size = len(self._labels)
+    def index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
+        """The texts in rows ``start`` to ``stop`` of the step's batch."""
+        size = len(self.labels)
         place = step * self.rows_per_step + np.arange(start, stop)
         rows = np.empty(len(place), np.int64)
         for epoch in np.unique(place // size):

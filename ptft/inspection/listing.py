@@ -55,7 +55,8 @@ def _corpora() -> list[Row]:
 FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "steps": lambda: members("steps"),
     "objectives": lambda: members("objectives"),
-    "policies": lambda: members("objectives/policies"),
+    "masking": lambda: members("objectives/policies"),
+    "policies": lambda: members("finetuning/policies"),
     "presets": _presets,
     "schedules": _schedules,
     "tasks": _tasks,

@@ -22,9 +22,11 @@ from ptft.models.building import (
     set_dropout,
 )
 from ptft.models.packed_attention import packed_inputs
-from ptft.models.pooling import Pooling, pool
+from ptft.models.pooling import Pooling, pool, pooled_width
+from ptft.models.scalar_mix import ScalarMix
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_MIX = "mix."  # begins the names of the mixture's weights
 # Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
 _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
     "bert": ("cls",),
@@ -66,14 +68,23 @@ class Classifier(nn.Module):
         head: A linear layer on the pooled hidden states, or None.
         pooling: How hidden states become one vector a text.
         labels: Their names, in the order of the logits.
+        dropout: On what our own head sees.
+        mix: Takes all layers for our own head, in place of the last one; or None.
     """
 
     def __init__(
-        self, model: PreTrainedModel, head: nn.Linear | None, pooling: Pooling, labels: Sequence[str], dropout: float
+        self,
+        model: PreTrainedModel,
+        head: nn.Linear | None,
+        pooling: Pooling,
+        labels: Sequence[str],
+        dropout: float,
+        mix: ScalarMix | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.head = head
+        self.mix = mix
         self.pooling = pooling
         self.labels = tuple(labels)
         self.dropout = nn.Dropout(dropout)
@@ -85,28 +96,48 @@ class Classifier(nn.Module):
         and the stock head is applied to one vector a text, with the same result, since its own choice of vectors takes
         one text a row for granted.
         """
+        if self.head is None and self.model.config.model_type not in _STOCK_HEADS:
+            logits: Tensor = self.model(**self._inputs(batch)).logits
+            return logits
+        return self.decide(self.features(batch))
+
+    def features(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts *layers pooled"]:
+        """What the head sees of each text: one vector, or one a layer where layers are mixed."""
+        body: Any = self.model.base_model
+        if self.mix is not None:
+            output = body(**self._inputs(batch), output_hidden_states=True)
+            return torch.stack([pool(layer, *parts_of(batch), self.pooling) for layer in output.hidden_states], 1)
+        return self.pooled(body(**self._inputs(batch)).last_hidden_state, batch)
+
+    def pooled(
+        self, hidden: Float[Tensor, "rows seq width"], batch: Mapping[str, Tensor]
+    ) -> Float[Tensor, "texts pooled"]:
+        """One vector a text from the last hidden states of a batch."""
         config = self.model.config
+        # The stock class finds the last token by its id.
+        finds_last = self.head is None and is_decoder_config(config) and config.pad_token_id is not None
+        not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
+        return pool(hidden, *parts_of(batch), self.pooling, not_padding)
+
+    def decide(self, features: Float[Tensor, "texts *layers pooled"]) -> Float[Tensor, "texts labels"]:
+        """The logits of texts from their features."""
+        if self.head is None:
+            return _STOCK_HEADS[self.model.config.model_type](self.model, features)
+        mixed = features if self.mix is None else self.mix(features)
+        logits: Tensor = self.head(self.dropout(mixed))
+        return logits
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
         if "parts" in batch:
             inputs |= packed_inputs(self.model, batch)
-        if is_decoder_config(config) and getattr(config, "use_cache", False):
+        if is_decoder_config(self.model.config) and getattr(self.model.config, "use_cache", False):
             inputs["use_cache"] = False  # keys and values are kept for generation only
-        if self.head is not None:
-            hidden = self.model(**inputs).last_hidden_state
-            own: Tensor = self.head(self.dropout(pool(hidden, *_parts(batch), self.pooling)))
-            return own
-        stock_head = _STOCK_HEADS.get(config.model_type)
-        if stock_head is None:
-            logits: Tensor = self.model(**inputs).logits
-            return logits
-        hidden = self.model.base_model(**inputs).last_hidden_state
-        finds_last = is_decoder_config(config) and config.pad_token_id is not None  # by its id, as the stock class does
-        not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
-        return stock_head(self.model, pool(hidden, *_parts(batch), self.pooling, not_padding))
+        return inputs
 
 
-def _parts(batch: Mapping[str, Tensor]) -> tuple[Int[Tensor, "rows seq"], Int[Tensor, " texts"]]:
-    """The number of each slot's text, and the texts' lengths."""
+def parts_of(batch: Mapping[str, Tensor]) -> tuple[Int[Tensor, "rows seq"], Int[Tensor, " texts"]]:
+    """The number of each slot's text, at padding the number of texts; and the texts' lengths."""
     if "parts" in batch:
         return batch["parts"], batch["lengths"]
     ids, present = batch["input_ids"], batch.get("attention_mask")
@@ -159,6 +190,7 @@ def new_classifier(
     embedding_std: float = 0.0,
     dropout: float | None = None,
     both_ways: bool,
+    mixes_layers: bool = False,
 ) -> tuple[Classifier, list[str]]:
     """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
 
@@ -170,6 +202,7 @@ def new_classifier(
         embedding_std: Of a new model's word embeddings; 0 takes the architecture's.
         dropout: While it is trained; None takes the configuration's.
         both_ways: Whether a decoder's attention goes both ways; encoders' always does.
+        mixes_layers: Whether the head, then always our own, sees a mixture of all layers.
 
     Returns:
         The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
@@ -182,7 +215,7 @@ def new_classifier(
         set_dropout(config, dropout)
     if is_decoder_config(config):
         config.is_causal = not both_ways  # stock decoders heed it
-    stock = pooling in stock_poolings(config)
+    stock = pooling in stock_poolings(config) and not mixes_layers
     if stock:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
@@ -195,9 +228,12 @@ def new_classifier(
     else:
         body, missing = open_model(model, kind, seed, config)
     head_dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
-    return _classifier(body, stock, pooling, labels, head_dropout), [
-        n for n in missing if not n.startswith(CLASSIFIER_HEADS)
-    ]
+    made = (
+        Classifier(body, None, pooling, labels, head_dropout)
+        if stock
+        else _own(body, pooling, labels, head_dropout, mixes_layers=mixes_layers)
+    )
+    return made, [n for n in missing if not n.startswith(CLASSIFIER_HEADS)]
 
 
 def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
@@ -205,28 +241,29 @@ def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
     return ("last",) if is_decoder_config(config) else _STOCK_POOLINGS.get(config.model_type, ())
 
 
-def _classifier(
-    body: PreTrainedModel, stock: bool, pooling: Pooling, labels: Sequence[str], dropout: float
+def _own(
+    body: PreTrainedModel, pooling: Pooling, labels: Sequence[str], dropout: float, *, mixes_layers: bool
 ) -> Classifier:
-    if stock:
-        return Classifier(body, None, pooling, labels, dropout)
+    """A classifier with a head of ours, drawn anew."""
     pooler = getattr(body, "pooler", None)
     if pooler is not None:  # kept, so that the stock backbone finds all its weights again, but it learns nothing here
         pooler.requires_grad_(False)
-    head = nn.Linear(body.config.hidden_size, len(labels))
+    head = nn.Linear(pooled_width(body.config.hidden_size, pooling), len(labels))
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
-    return Classifier(body, head, pooling, labels, dropout)
+    mix = ScalarMix(body.config.num_hidden_layers + 1) if mixes_layers else None
+    return Classifier(body, head, pooling, labels, dropout, mix)
 
 
 def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
     save_model(classifier.model, tokenizer, folder)
     if classifier.head is not None:
-        save_file(
-            {name: t.detach().cpu() for name, t in classifier.head.state_dict().items()}, folder / "head.safetensors"
-        )
-        facts = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
+        save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
+        facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        if classifier.mix is not None:
+            facts["scalar_mix"] = True
         (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
@@ -250,10 +287,16 @@ def open_classifier(name: str | Path) -> Classifier:
     try:
         facts = json.loads((folder / "head.json").read_text())
         weights = load_file(folder / "head.safetensors")
-        labels, pooling = facts["labels"], facts["pooling"]
+        labels, pooling, is_mixed = facts["labels"], facts["pooling"], facts.get("scalar_mix", False)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
     body, _ = open_model(folder, "backbone", 0)
-    classifier = _classifier(body, False, pooling, labels, 0.0)
+    classifier = _own(body, pooling, labels, 0.0, mixes_layers=is_mixed)
+    if classifier.mix is not None:
+        classifier.mix.load_state_dict({name: weights.pop(f"{_MIX}{name}") for name in classifier.mix.state_dict()})
     classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
     return classifier
+
+
+def _prefixed(mix: ScalarMix) -> dict[str, Tensor]:
+    return {f"{_MIX}{name}": tensor for name, tensor in mix.state_dict().items()}

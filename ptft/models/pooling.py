@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Pooling = Literal["cls", "mean", "max", "last"]
+Pooling = Literal["cls", "mean", "max", "last", "concat"]
 
 
 def pool(
@@ -15,10 +15,11 @@ def pool(
     lengths: Int[Tensor, " texts"],
     pooling: Pooling,
     real: Bool[Tensor, "rows seq"] | None = None,
-) -> Float[Tensor, "texts width"]:
-    """One vector a text: its first or last token's, the mean or the maximum over its tokens.
+) -> Float[Tensor, "texts pooled"]:
+    """One vector a text: its first or last token's, the mean or the maximum over its tokens, or several of them.
 
-    On a CPU the same input gives the same bits.
+    ``concat`` is the last token's, the maximum and the mean, one behind the other (Howard and Ruder 2018, arXiv
+    1801.06146). On a CPU the same input gives the same bits.
 
     Args:
         hidden: Of each slot; a text's slots lie one behind the other in one row.
@@ -26,7 +27,13 @@ def pool(
         lengths: Tokens of each text.
         pooling: Which vector.
         real: Slots that may be a text's last one; a text without any has its first for the last. None: all.
+
+    Returns:
+        As wide as the hidden states, with ``concat`` three times as wide.
     """
+    if pooling == "concat":
+        kinds: tuple[Pooling, ...] = ("last", "max", "mean")
+        return torch.cat([pool(hidden, parts, lengths, kind, real) for kind in kinds], -1)
     number, flat = parts.flatten(), hidden.flatten(0, 1)
     rows = len(lengths) + 1  # the last one takes in the padding
     if pooling == "mean":
@@ -39,3 +46,8 @@ def pool(
     if pooling == "last":
         place = place.scatter_reduce(0, number, slots if real is None else slots * real.flatten(), "amax")
     return flat[place[:-1]]
+
+
+def pooled_width(width: int, pooling: Pooling) -> int:
+    """How wide the vectors are that :func:`pool` makes of hidden states of this width."""
+    return 3 * width if pooling == "concat" else width

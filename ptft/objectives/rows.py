@@ -150,8 +150,8 @@ class Batch:
 
     @property
     def num_rows(self) -> int:
-        """Rows of it."""
-        return len(self.tensors["input_ids"])
+        """Rows of its first tensor."""
+        return len(next(iter(self.tensors.values())))
 
 
 class Size(NamedTuple):

@@ -77,11 +77,22 @@ class Optimizers:
         """Every parameter that is optimized."""
         return [parameter for group in self._groups() for parameter in group["params"]]
 
-    def set_lr(self, factor: float) -> float:
-        """Set every group's learning rate to its peak times ``factor``; returns the first group's."""
+    def set_lr(self, factor: float, step: int) -> float:
+        """Set every group's learning rate to its peak times ``factor``; returns the first group's.
+
+        Before its step ``from_step`` a group's rate is 0 and its parameters take no gradient.
+        """
         for group in self._groups():
-            group["lr"] = group["peak_lr"] * factor
+            is_trained = step >= group.get("from_step", 0)
+            group["lr"] = group["peak_lr"] * factor if is_trained else 0.0
+            for parameter in group["params"] if "from_step" in group else ():
+                parameter.requires_grad_(is_trained)
         return float(next(self._groups())["lr"])
+
+    @property
+    def begins_late(self) -> bool:
+        """Whether some parameters are not trained from the first step on."""
+        return any(group.get("from_step", 0) for group in self._groups())
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale the gradients down to a global norm of at most ``max_norm`` (0: as they are); gives the norm before."""

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from ptft.compute import Compute, limit_threads
 from ptft.config import load, plain
 from ptft.errors import RecipeError
-from ptft.steps.finetune import Encoded, Finetune, FinetuneSettings, score, train_one
+from ptft.steps.finetune import Encoded, Finetune, score, train_one
+from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list
 from ptft.steps.step import Place, Result

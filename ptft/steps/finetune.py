@@ -4,222 +4,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, cast
 
 from jaxtyping import Float
 from numpy import ndarray
 from pydantic import Field
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.display import Display
-from ptft.errors import DataError, RecipeError
-from ptft.finetuning.classification import ClassificationModule, predict_probabilities
+from ptft.finetuning.classification import features_of, predict_probabilities
+from ptft.finetuning.features import FeatureBatches
+from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
-from ptft.models.attention import BOTH_WAYS
-from ptft.models.building import (
-    check_length,
-    check_shape,
-    grow_embeddings,
-    grown_size,
-    growth_note,
-    max_positions,
-    new_config,
-    open_model,
-    read_config,
-)
-from ptft.models.classifier import (
-    Classifier,
-    attends_both_ways,
-    default_pooling,
-    is_decoder_config,
-    new_classifier,
-    save_classifier,
-)
+from ptft.models.building import growth_note, read_config
+from ptft.models.classifier import Classifier, is_decoder_config, save_classifier
 from ptft.models.flops import model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
-from ptft.models.pooling import Pooling
-from ptft.models.presets import PRESETS
+from ptft.objectives.rows import Vocabulary
+from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
-from ptft.steps.training_step import TrainingStep
 from ptft.tasks.metrics import classification_figures
-from ptft.tasks.table import read_task, subset
+from ptft.tasks.table import subset
 from ptft.tasks.task import Example, TaskData
-from ptft.tokenization import (
-    TokenizerSettings,
-    add_tokens,
-    check_pair,
-    check_vocabulary,
-    load_tokenizer,
-    tokenizer_folder,
-    tokenizer_hash,
-    train_tokenizer,
-)
+from ptft.tokenization import tokenizer_hash
 from ptft.training.aside import write_aside
-from ptft.training.budget import Budget
-from ptft.training.meters import Cost, speed
+from ptft.training.meters import UNKNOWN, Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
-
-
-class FinetuneSettings(TrainingStep):
-    """What fine-tuning one model on labelled texts needs to know."""
-
-    model: str = ""
-    """The pretrained checkpoint: a folder, a run folder or a Hub name."""
-    init: Literal["pretrained", "scratch"] = "pretrained"
-    """Whether to take over the weights of ``model``, or only its shape and tokenizer."""
-    preset: str = ""
-    """The shape of a model from scratch (init=scratch), in place of ``model``."""
-    tokenizer: str = ""
-    """A tokenizer's folder or Hub name; empty takes the model's, or trains one on the texts (init=scratch)."""
-    vocab_size: int = Field(8192, ge=64)
-    """Tokens of a tokenizer trained here."""
-    added_tokens: tuple[str, ...] = ()
-    """New tokens behind the tokenizer's own, such as words of a domain; the model gets rows for them."""
-    added_special_tokens: tuple[str, ...] = ()
-    """New special tokens, such as marks of a speaker."""
-    embedding_std: float = Field(0.0, ge=0)
-    """Standard deviation of word embeddings from scratch; 0 takes the architecture's."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["model"] = "model"
-    """Dropout while fine-tuning; model takes that of the checkpoint, which may be 0 if it was pretrained without."""
-    data: str
-    """Labelled examples: a table, a folder with train/valid/test, a task's name or a `datasets` name."""
-    valid: str = ""
-    """A table for validation; empty takes the data's own, or a tenth of the training rows."""
-    test: str = ""
-    """A table for testing; empty takes the data's own, or a tenth of the training rows."""
-    text: str = ""
-    """Column of the text."""
-    text_a: str = ""
-    """Column of the first text of a pair."""
-    text_b: str = ""
-    """Column of the second text of a pair."""
-    label: str = "label"
-    """Column of the label."""
-    pooling: Literal["auto", "cls", "mean", "max", "last"] = "auto"
-    """How a text becomes one vector: auto is last where attention is causal, else mean."""
-    attention: Literal["auto", "causal", "bidirectional"] = "auto"
-    """What a decoder's tokens see: auto is bidirectional if ``model`` was pretrained with the hybrid objective."""
-    length: int = Field(128, ge=4)
-    """Longest input in tokens; longer texts are cut, and counted."""
-    min_steps: int = Field(200, ge=0)
-    """At least so many updates, for data sets of a few rows."""
-    budget: str = "4epochs"
-    """How long: a number of steps or epochs."""
-    lr: float = Field(3e-4, gt=0)
-    """Peak learning rate; small models want more (1e-3), large ones less (2e-5)."""
-
-    def check_data(self) -> tuple[TaskData, list[str]]:
-        """Read the examples; refuse what cannot work before anything is written."""
-        self.check_training()
-        if Budget.parse(self.budget).unit not in ("steps", "epochs"):
-            raise RecipeError(f"budget: fine-tuning counts steps or epochs, got {self.budget!r}")
-        if self.init == "pretrained" and (self.preset or not self.model):
-            raise RecipeError("model: name the checkpoint to fine-tune; a preset needs init=scratch")
-        if self.init == "scratch" and bool(self.preset) == bool(self.model):
-            raise RecipeError("init=scratch takes the shape of either model=DIR or preset=NAME; give one of them")
-        if self.preset:
-            PRESETS[self.preset]
-        config = read_config(self.model) if self.model else None
-        check_length(self.length, max_positions(config) if config else PRESETS[self.preset].positions)
-        if self.tokenizer or self.model:
-            tokenizer = load_tokenizer(tokenizer_folder(self.tokenizer or self.model))
-            if config is not None and self.init == "pretrained" and not self.tokenizer:
-                check_pair(tokenizer, config)
-            add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
-        data, notes = read_task(
-            self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
-            label=self.label, seed=0,
-        )  # fmt: skip
-        if not data.valid:
-            raise DataError(
-                f"{self.data}: {len(data.train)} rows to train on are too few to hold some out for validation; "
-                "give more rows, or a table of them with valid=FILE"
-            )
-        return data, notes
-
-    def check_model(self) -> None:
-        """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
-        self._pooling(read_config(self.model) if self.model else check_shape(PRESETS[self.preset], {}))
-        if self.init == "scratch":
-            return
-        open_model(self.model, "backbone", 0, shapes_only=True)
-        if self.tokenizer:
-            own = load_tokenizer(tokenizer_folder(self.model))
-            check_vocabulary(load_tokenizer(tokenizer_folder(self.tokenizer)), own, self.model)
-
-    def _pooling(self, config: PretrainedConfig) -> Pooling:
-        if self.pooling == "cls" and is_decoder_config(config):
-            raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
-        both_ways = self._both_ways(config)
-        return default_pooling(both_ways=both_ways) if self.pooling == "auto" else self.pooling
-
-    def _both_ways(self, config: PretrainedConfig) -> bool:
-        if not is_decoder_config(config) and self.attention == "causal":
-            raise RecipeError(
-                f"attention: {config.model_type} is an encoder, whose attention always goes both ways; leave it out"
-            )
-        if is_decoder_config(config) and self.attention == "bidirectional" and config.model_type not in BOTH_WAYS:
-            raise RecipeError(
-                f"attention: of a {config.model_type} it is not known that it can go both ways, as that of "
-                f"{', '.join(BOTH_WAYS)}; leave it out"
-            )
-        return attends_both_ways(config) if self.attention == "auto" else self.attention == "bidirectional"
-
-    def open_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, another one, or one trained on the training texts."""
-        name = self.tokenizer or self.model
-        tokenizer = load_tokenizer(tokenizer_folder(name)) if name else self._new_tokenizer(data)
-        add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
-        return tokenizer
-
-    def _new_tokenizer(self, data: TaskData) -> PreTrainedTokenizerBase:
-        preset = PRESETS[self.preset]
-        settings = TokenizerSettings(
-            kind="bpe" if preset.kind == "decoder" else "wordpiece", vocab_size=self.vocab_size
-        )
-        texts = (part for example in data.train for part in (example.text, example.text_b) if part)
-        return train_tokenizer(texts, settings, model_max_length=preset.positions)
-
-    def classifier(
-        self, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], seed: int
-    ) -> tuple[Classifier, list[str]]:
-        """The model with a new head; with its missing weights' names."""
-        config: PretrainedConfig
-        if self.preset:
-            preset = PRESETS[self.preset]
-            config = new_config(preset, tokenizer, positions=preset.positions, dropout=0.1, shape={})
-        else:
-            config = read_config(self.model)
-            if self.init == "scratch":
-                config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
-        if config.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-            config.pad_token_id = tokenizer.pad_token_id
-        weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
-        source = self.model if self.init == "pretrained" else config
-        classifier, missing = new_classifier(
-            source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std,
-            dropout=None if self.dropout == "model" else self.dropout, both_ways=self._both_ways(config),
-        )  # fmt: skip
-        grow_embeddings(classifier.model, len(tokenizer))
-        return classifier, missing
-
-    def steps(self, num_rows: int) -> int:
-        """Updates for so many training rows."""
-        budget = Budget.parse(self.budget)
-        if budget.unit == "steps":
-            return max(1, round(budget.amount))
-        return max(self.min_steps, round(budget.amount * num_rows / self.rows_for(num_rows)), 1)
-
-    def rows_for(self, num_rows: int) -> int:
-        """Rows of a step: no more than there are."""
-        return min(self.rows_per_step, num_rows)
+from ptft.training.work import BatchSource
 
 
 @dataclass(frozen=True)
@@ -267,21 +84,35 @@ def train_one(
     if packed := is_packable(classifier.model.config) and not compiled:
         choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
     settings.prepare(classifier.model, compute, settings.length)
-    module = ClassificationModule(classifier)
+    policy = settings.policy
+    adapters_seed = int(rng.bits(seed, rng.key_of("adapters"))) >> 1
+    restore = policy.adapt(cast("PreTrainedModel", classifier.model.base_model), adapters_seed)
+    module = policy.module(classifier, partial(settings.language_model, tokenizer))
     compute.place(module)
-    optimizers = settings.optimizers(module, compute, lr)
+    first_step = partial(settings.first_step, num_rows=len(data.train))
+    groups = policy.groups(module, missing, lr, settings.optimizer.weight_decay, first_step)
+    optimizers = settings.built(groups, module, compute)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
     labels = label_ids(data.train, data.labels)
-    source = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
+    texts = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
+    if keeps_features(classifier):
+        source: BatchSource = FeatureBatches(texts, features_of(classifier, encoded.train, compute))
+        cost = UNKNOWN
+    else:
+        is_decoder = is_decoder_config(classifier.model.config)
+        source = policy.batches(texts, Vocabulary.of(tokenizer), seed, is_decoder=is_decoder)
+        width = texts.mean_width(settings.rows_at_once(compute.num_processes))
+        cost = Cost.on(compute, model_flops(classifier.model, width))
     plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
-    width = source.mean_width(settings.rows_at_once(compute.num_processes))
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
-        folder=folder, identity=identity, cost=Cost.on(compute, model_flops(classifier.model, width)), what=what,
+        folder=folder, identity=identity, cost=cost, what=what,
     )  # fmt: skip
-    return compute.whole(module).classifier, totals, missing
+    trained = compute.whole(module).classifier
+    restore()
+    return trained, totals, missing
 
 
 def score(

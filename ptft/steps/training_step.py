@@ -16,7 +16,7 @@ from ptft.models.attention import choose_attention
 from ptft.models.building import config_hash
 from ptft.models.checkpointing import checkpoint_layers
 from ptft.models.compiling import compile_body
-from ptft.optim.optimizer import Optimizers, OptimizerSettings, parameter_groups
+from ptft.optim.optimizer import Group, Optimizers, OptimizerSettings, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
 from ptft.optim.optimizers.adamw import AdamW
 from ptft.optim.schedule import Schedule
@@ -195,4 +195,10 @@ class TrainingStep(Step):
     def optimizers(self, module: nn.Module, compute: Compute, lr: float, centered: Iterable[Tensor] = ()) -> Optimizers:
         """The optimizers of a module's trainable parameters, with the peak rate ``lr``; rows of some stay centered."""
         groups = parameter_groups(module.named_parameters(), lr, self.optimizer.weight_decay)
+        return self.built(groups, module, compute, centered)
+
+    def built(
+        self, groups: list[Group], module: nn.Module, compute: Compute, centered: Iterable[Tensor] = ()
+    ) -> Optimizers:
+        """The optimizers of some groups of a module's parameters."""
         return Optimizers(self.optimizer.build(groups, module), compute.scaler, centered, self.ema)

@@ -90,7 +90,7 @@ def train(
     clock = time.perf_counter()
     for step, batches in enumerate(feed, start):
         waited = time.perf_counter() - clock
-        lr = optimizers.set_lr(lr_factor(step))
+        lr = optimizers.set_lr(lr_factor(step), step)
         counts, sizes, batch_hash = _totals(batches, weights, compute)
         gradients = partial(_gradients, module, weights, counts, compute, (seed, step), feed)
         sums, loss = within_memory(gradients, batches, step, feed, optimizers, compute, say)

@@ -118,7 +118,7 @@ def fit(
     watch = Stopwatch(totals.seconds)
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
-    wrapped = compute.wrap(module.train())
+    wrapped = compute.wrap(module.train(), leaves_out=optimizers.begins_late)
     feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     _prepare(wrapped, feed, compute, plan, display, watch)

@@ -47,7 +47,8 @@ class Muon(OptimizerSettings):
             rest = [p for p in group["params"] if id(p) not in hidden]
             if mine:
                 share = group["lr"] / peak
-                muon_groups.append({"params": mine, "lr": self.matrix_lr * share, "weight_decay": self.weight_decay})
+                own = {"params": mine, "lr": self.matrix_lr * share, "weight_decay": self.weight_decay}
+                muon_groups.append({**group, **own})
             if rest:
                 decay = self.adamw_weight_decay if group["weight_decay"] else 0.0
                 adamw_groups.append({**group, "params": rest, "weight_decay": decay})

@@ -58,3 +58,30 @@ class WarmupStableDecay(Schedule):
         length = min(1.0, self.decay_ratio / (1 - self.warmup_ratio))
         spent = max(0.0, (share - (1 - length)) / length)
         return 1 - (1 - self.floor) * (math.sqrt(spent) if self.shape == "sqrt" else spent)
+
+
+class SlantedTriangular(Schedule):
+    """Rise fast and fall slowly, never to nothing (Howard and Ruder 2018, arXiv 1801.06146, equation 3).
+
+    The number of steps over which the rate rises is rounded down, as there. Differs: the line down ends with the
+    budget; that of the paper ends before it where something was rounded, and goes below nothing.
+    """
+
+    name: ClassVar[str] = "slanted_triangular"
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    """Share of the budget over which the rate rises; the paper calls it cut_frac."""
+    ratio: float = Field(32.0, ge=1)
+    """The highest rate over the lowest."""
+
+    def factor(self, progress: float, step_share: float) -> float:
+        """Between ``1 / ratio`` and 1: on straight lines up to the cut and down from it."""
+        steps = 1 / step_share
+        cut = math.floor(steps * self.warmup_ratio + 1e-9)
+        step = progress * steps
+        if step < cut:
+            return (1 + step / cut * (self.ratio - 1)) / self.ratio
+        return self.after_warmup((step - cut) / (steps - cut))
+
+    def after_warmup(self, share: float) -> float:
+        """The line down."""
+        return (1 + (1 - share) * (self.ratio - 1)) / self.ratio

@@ -53,7 +53,7 @@ def build(name, model, lr=0.01):
 
 def train(model, optimizers, steps, start=0):
     for step in range(start, start + steps):
-        optimizers.set_lr(1 / (1 + step))
+        optimizers.set_lr(1 / (1 + step), step)
         x = torch.sin(torch.arange(12.0).view(3, 4) + step)
         model(x).square().sum().backward()
         optimizers.step()
@@ -179,7 +179,7 @@ def test_muon_has_a_learning_rate_of_its_own_that_follows_the_schedule():
     model = Net()
     settings = OPTIMIZERS["muon"](matrix_lr=0.02)
     built = settings.build(parameter_groups(model.named_parameters(), 0.001, 0.1), model)
-    assert Optimizers(built).set_lr(0.5) == pytest.approx(0.0005)
+    assert Optimizers(built).set_lr(0.5, 0) == pytest.approx(0.0005)
     assert [group["lr"] for optimizer in built for group in optimizer.param_groups] == pytest.approx([5e-4, 5e-4, 0.01])
 
 

