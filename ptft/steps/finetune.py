@@ -21,7 +21,7 @@ from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
 from ptft.models.building import growth_note, read_config
 from ptft.models.classifier import Classifier, is_decoder_config, save_classifier
-from ptft.models.flops import model_flops
+from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.objectives.rows import Vocabulary
 from ptft.steps.finetune_settings import FinetuneSettings
@@ -33,7 +33,7 @@ from ptft.tasks.table import subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import tokenizer_hash
 from ptft.training.aside import write_aside
-from ptft.training.meters import UNKNOWN, Cost, speed
+from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
 from ptft.training.work import BatchSource
@@ -98,17 +98,17 @@ def train_one(
     texts = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
     if keeps_features(classifier):
         source: BatchSource = FeatureBatches(texts, features_of(classifier, encoded.train, compute))
-        cost = UNKNOWN
+        flops = Flops(6.0 * sum(p.numel() for p in optimizers.parameters() if p.ndim >= 2), 0.0)  # the head's alone
     else:
         is_decoder = is_decoder_config(classifier.model.config)
         source = policy.batches(texts, Vocabulary.of(tokenizer), seed, is_decoder=is_decoder)
         width = texts.mean_width(settings.rows_at_once(compute.num_processes))
-        cost = Cost.on(compute, model_flops(classifier.model, width))
+        flops = model_flops(classifier.model, width)
     plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     totals = fit(
         module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
-        folder=folder, identity=identity, cost=cost, what=what,
+        folder=folder, identity=identity, cost=Cost.on(compute, flops), what=what,
     )  # fmt: skip
     trained = compute.whole(module).classifier
     restore()

@@ -79,9 +79,10 @@ def test_one_two_four_one(folder):
     assert other_result["tokens"] == result["tokens"]
 
 
-def test_fine_tuning_in_two_processes_is_that_of_one(folder, table):
+@pytest.mark.parametrize("policy", ["full", "gradual_unfreezing", "frozen", "lora"])
+def test_fine_tuning_in_two_processes_is_that_of_one(policy, folder, table):
     arguments = ["-m", "ptft", "finetune", f"data={table}", "init=scratch", "preset=bert-tiny", "vocab_size=100"]
-    arguments += ["dropout=0", "length=32", "rows_per_step=8", "budget=12steps", "min_steps=0", "precision=fp32"]
+    arguments += ["dropout=0", "length=32", "rows_per_step=16", "budget=16steps", "precision=fp32", f"policy={policy}"]
     arguments += ["log_every_steps=1", "threads=1"]
     for processes in (1, 2):
         subprocess.run(

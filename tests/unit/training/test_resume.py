@@ -77,6 +77,7 @@ def settings(pretrain_settings, bert_run, table):
     """Settings of runs with dropout, by name."""
     fixed = {"checkpoint_every_steps": 2, "budget": f"{STEPS}steps", "log_every_steps": 1}
     fine = {"data": str(table), "length": 32, "rows_per_step": 8, "accumulate": 2, **fixed}
+    short_epochs = {"rows_per_step": 32, "dropout": 0.2}  # two steps each
     return {
         "bert": ("pretrain", pretrain_settings("bert", dropout=0.2, evaluate_every_steps=3, **fixed)),
         "gpt2": ("pretrain", pretrain_settings("gpt2", dropout=0.2, optimizer={"name": "muon"}, **fixed)),
@@ -86,6 +87,10 @@ def settings(pretrain_settings, bert_run, table):
             pretrain_settings("gpt2", dropout=0.2, ema=0.8, evaluate_every_steps=3, batch_ramp=RAMP, **fixed),
         ),
         "finetune": ("finetune", {"model": str(bert_run), **fine}),
+        **{
+            name: ("finetune", {"model": str(bert_run), **fine, **short_epochs, "policy": name})
+            for name in ("gradual_unfreezing", "scalar_mix", "lora", "auxiliary_lm")
+        },
         "finetune scratch": ("finetune", {"init": "scratch", "preset": "bert-tiny", "vocab_size": 100, **fine}),
     }
 
@@ -133,7 +138,11 @@ def resume(step, settings):
     return do
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "packed", "averaged, ramp", "finetune", "finetune scratch"])
+PRETRAININGS = ["bert", "gpt2", "packed", "averaged, ramp"]
+FINE_TUNINGS = ["finetune", "finetune scratch", "gradual_unfreezing", "scalar_mix", "lora", "auxiliary_lm"]
+
+
+@pytest.mark.parametrize("name", [*PRETRAININGS, *FINE_TUNINGS])
 def test_crash_between_checkpoints(name, tmp_path, resume, whole_run, crashed):
     folder = crashed(name, tmp_path / "run")
     assert checkpoints(folder) == ["step-00000002", "step-00000004"]
