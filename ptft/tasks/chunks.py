@@ -10,8 +10,8 @@ Chunk = tuple[str, int, int]
 
 
 def tags_entities(labels: Sequence[str]) -> bool:
-    """Whether labels are the tags of entities: one begins with ``B-`` or ``I-``, or is B or I."""
-    return any(label.partition("-")[0] in _OPEN for label in labels)
+    """Whether labels are the tags of entities: one begins with ``B-`` or ``I-``."""
+    return any(label.startswith(("B-", "I-")) for label in labels)
 
 
 def chunks(tags: Sequence[str]) -> set[Chunk]:
@@ -20,8 +20,8 @@ def chunks(tags: Sequence[str]) -> set[Chunk]:
     A word goes on with the entity of the word before it if its tag is an I- or E- of the same type and the other a B-
     or I-; with any other tag than O a new one begins, so that an I- behind another type or behind O begins one too.
 
-    Paper: Tjong Kim Sang and De Meulder 2003 (conlleval). Differs: L- and U- are read as E- and S-; a tag of one part,
-    such as ``B``, is of the type without a name, and one that is of no scheme is outside.
+    Paper: Tjong Kim Sang and De Meulder 2003 (conlleval). Differs: L- and U- are read as E- and S-; a tag of no
+    scheme is outside.
 
     Example:
         >>> sorted(chunks(["B-PER", "I-PER", "O", "I-LOC", "I-ORG"]))

@@ -140,7 +140,7 @@ class MultipleChoice(Problem):
             index, not the chance of a guess) and ``n``.
         """
         right = np.asarray(targets)[:, 0]
-        num_right = sum(int(row.argmax()) == index for row, index in zip(scores, right, strict=True))
+        num_right = sum(int(row.argmax() == index) for row, index in zip(scores, right, strict=True))
         low, high = wilson(num_right, len(right))
         return {
             "accuracy": num_right / len(right),
