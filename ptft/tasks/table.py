@@ -197,7 +197,8 @@ def _columns(
     if kind.unit == "choice":
         names = choices or "choices"
         several = (names,) if names in table.columns else tuple(name.strip() for name in names.split(","))
-        check_columns(table.name, table.columns, several, "; name the column of choices, or several, with choices=")
+        remedy = "; name the column of choices with choices=COLUMN, or a column for each with choices=A,B,C"
+        check_columns(table.name, table.columns, several, remedy)
     else:
         refuse_given({"choices": choices}, f"problem={kind.name} has no choices")
     if kind.unit == "word" and len(texts) > 1:

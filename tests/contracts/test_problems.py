@@ -174,7 +174,7 @@ def test_what_is_predicted_from_is_what_was_learned_from(case):
     assert all(by_place[example.where] == replace(example, label="") for example in case.examples)
 
 
-def test_rows_are_held_out_and_every_label_stays(case):
+def test_each_row_is_in_one_part(case):
     sizes = len(case.data.train), len(case.data.valid), len(case.data.tests["test"])
     assert sizes == (24, 3, 3)
     everything = [*case.data.train, *case.data.valid, *case.data.tests["test"]]

@@ -132,6 +132,35 @@ def test_entities(tags, expected):
     assert chunks(tags.split()) == expected
 
 
+def ends(before, kind_before, tag, kind):
+    """Whether an entity ends behind a word: endOfChunk of conlleval.pl, with its single tags of seqeval."""
+    if before == "O":
+        return False
+    return before in "ES" or tag in "BSO" or kind != kind_before
+
+
+def starts(before, kind_before, tag, kind):
+    """Whether one begins at a word: startOfChunk."""
+    if tag == "O":
+        return False
+    return tag in "BS" or before in "ESO" or kind != kind_before
+
+
+def test_entities_are_those_of_the_script_that_scored_conll():
+    random = np.random.default_rng(0)
+    for _ in range(500):
+        tags = [str(random.choice(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "E-Y"])) for _ in range(8)]
+        pairs = [tag.partition("-")[::2] for tag in [*tags, "O"]]
+        expected, begin, before = set(), 0, ("O", "")
+        for place, pair in enumerate(pairs):
+            if ends(*before, *pair):
+                expected.add((before[1], begin, place))
+            if starts(*before, *pair):
+                begin = place
+            before = pair
+        assert chunks(tags) == expected, tags
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [("O B-PER I-PER", True), ("O I-PER", True), ("A B I O", False), ("NOUN VERB", False), ("BIN IN O", False)],
