@@ -67,6 +67,21 @@ def test_the_fingerprint_of_classification_knows_no_problem():
     assert data.fingerprint == "bb11e23c3f56acab7545665c40c4c4f50425733c4eb46c16ffc4976b3fc021c3"
 
 
+def test_the_fingerprint_of_other_problems_knows_all_that_is_read():
+    rows = [
+        ("token_classification", Example("a b", ("x", "y"), words=("a", "b"))),
+        ("token_classification", Example("a b", ("x", "y"), words=("a b",))),
+        ("multi_label", Example("a b", ("x", "y"))),
+        ("multi_label", Example("a b", ("x",))),
+        ("multiple_choice", Example("a b", "0", choices=("x", "y"))),
+        ("multiple_choice", Example("a b", "0", choices=("x", "z"))),
+        ("regression", Example("a b", 0.0)),
+        ("regression", Example("a b", 0.5)),
+    ]
+    prints = {TaskData("t", (), (row,), (), {}, problem).fingerprint for problem, row in rows}
+    assert len(prints) == len(rows)
+
+
 # Classification
 
 
