@@ -1,13 +1,13 @@
 """Data sets of the ``datasets`` library: folders that it saved, and names on the Hugging Face Hub."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.corpus.files import exists, near_name
-from ptft.corpus.tables import Cell, Row, check_columns, checked_cell
+from ptft.corpus.tables import Row, check_columns, checked_row
 from ptft.errors import DataError
 from ptft.family import nearest
 
@@ -84,13 +84,16 @@ def version(name: str) -> str:
         return str(builder.hash)  # the commit
 
 
-def rows(dataset: "Dataset | IterableDataset", where: str, columns: Sequence[str]) -> Iterator[Row]:
+def rows(
+    dataset: "Dataset | IterableDataset", where: str, columns: Sequence[str], lists: Collection[str] = ()
+) -> Iterator[Row]:
     """Yield the rows of a data set; a label that is a number with a name is given as its name, -1 as None.
 
     Args:
         dataset: One split.
         where: What messages call it.
         columns: Names of the wanted columns.
+        lists: Those of them whose cells may be lists.
 
     Raises:
         DataError: A column is not there, or holds something else than text and numbers.
@@ -103,12 +106,12 @@ def rows(dataset: "Dataset | IterableDataset", where: str, columns: Sequence[str
         named = {column: _named(dataset.features[column], values) for column, values in batch.items()}
         for values in zip(*named.values(), strict=True):
             number += 1
-            place = f"{where} row {number}"
-            cells = zip(named, values, strict=True)
-            yield Row(place, {column: checked_cell(value, column, place) for column, value in cells})
+            yield checked_row(dict(zip(named, values, strict=True)), lists, f"{where} row {number}")
 
 
-def _named(feature: Any, values: list[Any]) -> list[Cell]:
+def _named(feature: Any, values: list[Any]) -> list[Any]:
+    if hasattr(feature, "feature"):  # a list of what its own feature says
+        return [items and _named(feature.feature, items) for items in values]
     names = getattr(feature, "names", None)
     if not names:
         return values

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +25,12 @@ class Row(NamedTuple):
     Attributes:
         where: Where it stands, for messages: ``reviews.csv:17`` with the line it starts on.
         values: The wanted columns; a cell that is not there is None.
+        lists: Of columns that may hold lists, the cells that are one; they are not among ``values``.
     """
 
     where: str
     values: dict[str, Cell]
+    lists: Mapping[str, list[Cell]] = {}
 
 
 def column_names(path: str | Path) -> list[str]:
@@ -42,7 +44,7 @@ def column_names(path: str | Path) -> list[str]:
     return columns
 
 
-def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: str | Path, columns: Sequence[str], lists: Collection[str] = ()) -> Iterator[Row]:
     """Yield the rows of a table with the values of some columns.
 
     A .csv file is read by the csv module: a cell with a comma, a quote or a line end stands in double quotes. Its cells
@@ -52,6 +54,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[Row]:
     Args:
         path: A .csv, .tsv, .jsonl, .json (a list of objects) or .parquet file, or a gzip of one.
         columns: Names of the wanted columns.
+        lists: Those of them whose cells may be lists of text, numbers and nothing; .csv and .tsv files have none.
 
     Raises:
         DataError: The file is missing, is no table that can be read, lacks a column, has no rows, or has a broken row.
@@ -60,7 +63,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[Row]:
     known, rows = _opened(path)
     check_columns(str(path), known, columns)
     empty = True
-    for row in rows(list(dict.fromkeys(columns))):
+    for row in rows(list(dict.fromkeys(columns)), lists):
         empty = False
         yield row
     if empty:
@@ -107,7 +110,27 @@ def checked_cell(value: Any, column: str, where: str) -> Cell:
     return value
 
 
-Rows = Callable[[list[str]], Iterator[Row]]
+def checked_row(cells: Mapping[str, Any], lists: Collection[str], where: str) -> Row:
+    """Return a row that came from JSON, Parquet or a data set if its cells are text, numbers, nothing or wanted lists.
+
+    Args:
+        cells: The value of each column.
+        lists: The columns that may hold lists.
+        where: Where the row stands.
+
+    Raises:
+        DataError: As for :func:`checked_cell`.
+    """
+    found = {
+        column: [checked_cell(item, f"{column}[{place}]", where) for place, item in enumerate(value)]
+        for column, value in cells.items()
+        if column in lists and isinstance(value, list)
+    }
+    others = {column: checked_cell(value, column, where) for column, value in cells.items() if column not in found}
+    return Row(where, others, found)
+
+
+Rows = Callable[[list[str], Collection[str]], Iterator[Row]]
 
 
 def _opened(path: Path) -> tuple[list[str], Rows]:
@@ -142,7 +165,7 @@ def _delimited(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tuple[list
     if twice:
         raise DataError(f"{path}:1: two columns are named {twice[0]!r}; give each column of the header its own name")
 
-    def rows(columns: list[str]) -> Iterator[Row]:
+    def rows(columns: list[str], _lists: Collection[str]) -> Iterator[Row]:
         places = [(column, header.index(column)) for column in columns]
         for number, cells in lines:
             if len(cells) != len(header):
@@ -219,9 +242,9 @@ def _objects(path: Path, read: Callable[[Path], Iterator[tuple[str, dict[str, An
     if not header:
         raise DataError(f'{path}: the file is empty; allowed: objects such as {{"text": "..."}}')
 
-    def rows(columns: list[str]) -> Iterator[Row]:
+    def rows(columns: list[str], lists: Collection[str]) -> Iterator[Row]:
         for where, values in read(path):
-            yield Row(where, {column: checked_cell(values.get(column), column, where) for column in columns})
+            yield checked_row({column: values.get(column) for column in columns}, lists, where)
 
     return header, rows
 
@@ -274,12 +297,11 @@ def _parquet(path: Path) -> tuple[list[str], Rows]:
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({error}); check the file, or write it anew") from None
 
-    def rows(columns: list[str]) -> Iterator[Row]:
+    def rows(columns: list[str], lists: Collection[str]) -> Iterator[Row]:
         with opened() as file:
             values = itertools.chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(columns=columns))
             for number, row in enumerate(values, 1):
-                where = f"{path} row {number}"
-                yield Row(where, {column: checked_cell(row[column], column, where) for column in columns})
+                yield checked_row({column: row[column] for column in columns}, lists, f"{path} row {number}")
 
     with opened() as file:
         return list(file.schema_arrow.names), rows

@@ -199,4 +199,4 @@ def _seen(batch: Batch) -> float:
 def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> Int[ndarray, " texts"]:
     """The index of each example's label."""
     number = {label: index for index, label in enumerate(labels)}
-    return np.array([number[example.label] for example in examples], np.int64)
+    return np.array([number[str(example.label)] for example in examples], np.int64)

@@ -60,6 +60,7 @@ FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "presets": _presets,
     "schedules": _schedules,
     "tasks": _tasks,
+    "problems": lambda: members("tasks/problems"),
     "prompts": _prompts,
     "corpora": _corpora,
     "filters": _filters,

@@ -21,7 +21,7 @@ def check_labels(examples: Iterable[Example], labels: Sequence[str]) -> None:
     for example in examples:
         if example.label not in labels:
             at = f"{example.where}: " if example.where else ""
-            raise DataError(f"{at}unknown label {example.label!r}{nearest(example.label, labels)}")
+            raise DataError(f"{at}unknown label {example.label!r}{nearest(str(example.label), labels)}")
 
 
 def shot_order(pool: Sequence[Example], labels: Sequence[str], seed: int) -> list[Example]:

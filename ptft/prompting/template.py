@@ -82,7 +82,7 @@ class Template:
 
     def item(self, example: Example, labels: Sequence[str], shots: Sequence[Example]) -> PromptItem:
         """The prompt that asks for the label of ``example`` after ``shots``."""
-        shown = [self.query(shot) + self.choice(shot.label) for shot in shots]
+        shown = [self.query(shot) + self.choice(str(shot.label)) for shot in shots]
         return PromptItem(
             context=self.separator.join([*shown, self.query(example)]),
             choices=tuple(self.choice(label) for label in labels),

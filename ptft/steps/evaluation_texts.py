@@ -19,7 +19,7 @@ def evaluation_texts(corpus: CorpusSettings, seed: int) -> Evaluation:
 
     A task of the family gives its test rows or questions; a folder or data set its test part, or else its validation
     part; a table all its rows, in which the columns text, text_a and text_b are texts or, if there are none, every
-    column; a .txt file its lines.
+    column, and the items of a list are one text; a .txt file its lines.
 
     Args:
         corpus: Names what to read.
@@ -54,5 +54,6 @@ def _lines(name: str) -> Iterator[tuple[str, str]]:
 def _cells(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
     table = next(tables[split] for split in ("test", "valid", "train") if split in tables)
     columns = [column for column in _TEXT_COLUMNS if column in table.columns] or table.columns
-    for row in table.rows(columns):
-        yield from ((row.where, cell) for cell in row.values.values() if isinstance(cell, str) and cell.strip())
+    for row in table.rows(columns, columns):
+        cells = [*row.values.values(), *(" ".join(map(str, items)) for items in row.lists.values())]
+        yield from ((row.where, cell) for cell in cells if isinstance(cell, str) and cell.strip())

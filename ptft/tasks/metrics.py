@@ -1,7 +1,7 @@
-"""Figures of a classifier with 95 % intervals, and intervals over seeds."""
+"""Figures of a classifier with 95 % intervals, the resampling behind them, and intervals over seeds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ptft import rng
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
 
-_NORMAL_QUANTILE = 1.959963984540054  # 97.5 % of the standard normal distribution
+NORMAL_QUANTILE = 1.959963984540054  # 97.5 % of the standard normal distribution
 _NUM_RESAMPLES = 1000
 _DRAWS_PER_BLOCK = 2**20
 
@@ -47,7 +47,7 @@ def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int,
     cells, cell_of_row = np.unique(gold.astype(np.int64) * num_labels + predicted, return_inverse=True)
     counts = np.bincount(cell_of_row)[None]
     macro_f1, mcc = _scores(counts, cells, num_labels)
-    blocks = [_scores(block, cells, num_labels) for block in _resampled(cell_of_row, len(cells), seed)]
+    blocks = [_scores(block, cells, num_labels) for block in resampled(cell_of_row, len(cells), seed)]
     (macro_f1_low, mcc_low), (macro_f1_high, mcc_high) = np.percentile(
         np.concatenate(blocks, axis=1), (2.5, 97.5), axis=1
     )
@@ -79,9 +79,9 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
-    share, z2 = successes / n, _NORMAL_QUANTILE**2
+    share, z2 = successes / n, NORMAL_QUANTILE**2
     centre = share + z2 / (2 * n)
-    half = _NORMAL_QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At 0 and n the bound is exact; rounding would leave it just inside.
     low = 0.0 if successes == 0 else (centre - half) / (1 + z2 / n)
     high = 1.0 if successes == n else (centre + half) / (1 + z2 / n)
@@ -121,8 +121,17 @@ def paired_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, floa
     return mean_interval([first - second for first, second in zip(a, b, strict=True)])
 
 
-def _resampled(cell_of_row: IntArray, num_cells: int, seed: int) -> Iterator[IntArray]:
-    """Yield rows drawn with replacement, as counts of (gold, predicted) cells, in blocks of resamples."""
+def resampled(cell_of_row: IntArray, num_cells: int, seed: int) -> Iterator[IntArray]:
+    """Yield rows drawn with replacement, in blocks of resamples.
+
+    Args:
+        cell_of_row: Which of the different rows each row is, such as a pair of a gold and a predicted label.
+        num_cells: How many different ones there are.
+        seed: Key of the draws.
+
+    Yields:
+        How often each resample has each cell, shaped (resamples, cells).
+    """
     num_rows = len(cell_of_row)
     key, places = rng.key_of("bootstrap"), np.arange(num_rows)
     per_block = max(1, _DRAWS_PER_BLOCK // num_rows)
@@ -134,6 +143,53 @@ def _resampled(cell_of_row: IntArray, num_cells: int, seed: int) -> Iterator[Int
         yield flat.reshape(-1, num_cells)
 
 
+def summed_figures(
+    rows: NDArray[Any], figures: Callable[[FloatArray], FloatArray], seed: int
+) -> list[tuple[float, float, float]]:
+    """Figures that depend on sums over the rows, each with its 95 % interval.
+
+    Args:
+        rows: What each row adds to the sums, shaped (rows, sums).
+        figures: Turns sums shaped (samples, sums) into figures shaped (figures, samples); NaN where the sums say
+            nothing of a figure.
+        seed: Key of the resampling.
+
+    Returns:
+        Value, low and high (percentiles of 1000 bootstrap resamples of the rows) of each figure. A figure without a
+        value is 0; a resample that says nothing of it counts as the value.
+    """
+    cells, cell_of_row = np.unique(rows.astype(np.float64), axis=0, return_inverse=True)
+    cell_of_row = cell_of_row.reshape(-1)
+    blocks = [figures(counts @ cells) for counts in resampled(cell_of_row, len(cells), seed)]
+    values = np.nan_to_num(figures(np.bincount(cell_of_row)[None] @ cells))
+    found = np.concatenate(blocks, axis=1)
+    low, high = np.percentile(np.where(np.isnan(found), values, found), (2.5, 97.5), axis=1)
+    return list(zip(values[:, 0].tolist(), low.tolist(), high.tolist(), strict=True))
+
+
+def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
+    """``above / below``, and NaN where nothing is below."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def macro_f1(hits: FloatArray, given: FloatArray, guessed: FloatArray, occurs: NDArray[np.bool_]) -> FloatArray:
+    """The mean F1 over labels for each sample.
+
+    A label that is neither given nor guessed counts 0 if it does not occur in the rows. One that the rows have and a
+    sample happens to miss says nothing about the classifier and is left out: counted as 0 it would push the interval
+    below the value where labels are rare.
+
+    Args:
+        hits: How often each label is given and guessed, shaped (samples, labels).
+        given: How often it is given.
+        guessed: How often it is guessed.
+        occurs: Whether the rows have it at all, given or guessed, for each label.
+    """
+    f1 = np.divide(2 * hits, given + guessed, out=np.zeros_like(hits), where=given + guessed > 0)
+    missed = occurs & (given + guessed == 0)
+    return np.asarray(f1.sum(1) / (f1.shape[1] - missed.sum(1)))
+
+
 def _scores(counts: IntArray, cells: IntArray, num_labels: int) -> tuple[FloatArray, FloatArray]:
     """Macro F1 and Matthews correlation of each row of ``counts``, which says how often each cell occurs."""
     gold, predicted = np.divmod(cells, num_labels)
@@ -141,12 +197,8 @@ def _scores(counts: IntArray, cells: IntArray, num_labels: int) -> tuple[FloatAr
     of_gold, of_predicted = gold[:, None] == labels, predicted[:, None] == labels
     weights = counts.astype(np.float64)
     given, guessed, hits = weights @ of_gold, weights @ of_predicted, weights @ (of_gold & of_predicted)
-    f1 = np.divide(2 * hits, given + guessed, out=np.zeros_like(hits), where=given + guessed > 0)
-    # A label that the rows have and a resample happens to miss says nothing about the classifier: counted as 0 it would
-    # push the interval below the value where labels are rare.
-    missed = (of_gold | of_predicted).any(0) & (given + guessed == 0)
     total = weights.sum(1)
     covariance = hits.sum(1) * total - (given * guessed).sum(1)
     spread = (total**2 - (given**2).sum(1)) * (total**2 - (guessed**2).sum(1))
     mcc = np.divide(covariance, np.sqrt(spread), out=np.zeros_like(total), where=spread > 0)
-    return f1.sum(1) / (num_labels - missed.sum(1)), mcc
+    return macro_f1(hits, given, guessed, (of_gold | of_predicted).any(0)), mcc

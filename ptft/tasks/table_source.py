@@ -1,9 +1,10 @@
 """Where labelled tables come from - files, folders, data sets - and which of their columns hold the text."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from ptft.corpus import hub
 from ptft.corpus.files import TEXT_FORMATS, exists, file_format, neighbours, split_files
@@ -11,9 +12,17 @@ from ptft.corpus.tables import Row, check_columns, column_names, read_rows
 from ptft.errors import DataError, RecipeError
 from ptft.family import nearest
 from ptft.tasks import TASKS
+from ptft.tasks.conll import CONLL, CONLL_COLUMNS, read_sentences
 
-TABLE_FORMATS = tuple(ending for ending in TEXT_FORMATS if ending != ".txt")
+TABLE_FORMATS = (*(ending for ending in TEXT_FORMATS if ending != ".txt"), CONLL)
 """Endings of tables, each also with ``.gz``."""
+
+
+class ReadsRows(Protocol):
+    """Yields rows with the columns asked for; a cell of one of the columns ``lists`` may be a list."""
+
+    def __call__(self, columns: Sequence[str], lists: Collection[str] = (), /) -> Iterator[Row]:
+        """Begin anew with the first row."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +32,13 @@ class Table:
     Args:
         name: What messages call it.
         columns: Its columns.
-        rows: Yields its rows with the columns asked for.
+        rows: Yields its rows.
         of_dataset: Whether it is published as part of a data set.
     """
 
     name: str
     columns: Sequence[str]
-    rows: Callable[[Sequence[str]], Iterator[Row]]
+    rows: ReadsRows
     of_dataset: bool = False
 
 
@@ -49,7 +58,7 @@ def open_tables(data: str, valid: str = "", test: str = "") -> dict[str, Table]:
         tables = {"train": file_table(data)}
     elif there and not hub.is_saved(path):
         tables = _folder_tables(path)
-    elif there or (hub.looks_like_name(data) and file_format(path) not in TEXT_FORMATS):
+    elif there or (hub.looks_like_name(data) and file_format(path) not in (*TABLE_FORMATS, ".txt")):
         tables = _dataset_tables(data)
     else:
         raise DataError(f"there is no file {data!r}{neighbours(path)}")
@@ -62,6 +71,8 @@ def file_table(path: str) -> Table:
     Raises:
         DataError: It cannot be found or read.
     """
+    if file_format(Path(path)) == CONLL:
+        return Table(path, CONLL_COLUMNS, partial(read_sentences, path))
     return Table(path, column_names(path), partial(read_rows, path))
 
 

@@ -65,7 +65,8 @@ def test_no_two_verbs_have_one_name():
 def test_help_and_lists_import_no_torch():
     code = (
         "import sys; from ptft.cli import command; command(['--help']); assert 'pydantic' not in sys.modules;"
-        "[command(['list', name]) for name in ('steps', 'objectives', 'presets', 'schedules', 'tasks', 'prompts')];"
+        "names = ('steps', 'objectives', 'presets', 'schedules', 'tasks', 'prompts', 'problems');"
+        "[command(['list', name]) for name in names];"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

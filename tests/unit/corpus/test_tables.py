@@ -256,6 +256,41 @@ def test_cell_of_another_kind(value, kind):
         checked_cell(value, "text", "a.jsonl:3")
 
 
+def listed(path):
+    return [(row.values, dict(row.lists)) for row in read_rows(path, ["text", "tags"], ["tags"])]
+
+
+def test_lists_of_wanted_columns(tmp_path):
+    whole = [{"text": "a", "tags": ["x", 1, None]}, {"text": "b", "tags": []}, {"text": "c", "tags": None}]
+    expected = [
+        ({"text": "a"}, {"tags": ["x", 1, None]}),
+        ({"text": "b"}, {"tags": []}),
+        ({"text": "c", "tags": None}, {}),
+    ]
+    path = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in whole))
+    assert listed(path) == expected
+    assert listed(write(tmp_path, "a.json", json.dumps(whole))) == expected
+    assert listed(write(tmp_path, "a.csv", "text,tags\na,x\n")) == [({"text": "a", "tags": "x"}, {})]
+
+
+def test_lists_of_a_parquet_file(tmp_path):
+    table = pyarrow.table({"text": ["a", "b"], "tags": [["x", None], None]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert listed(tmp_path / "a.parquet") == [({"text": "a"}, {"tags": ["x", None]}), ({"text": "b", "tags": None}, {})]
+
+
+def test_list_of_lists(tmp_path):
+    with pytest.raises(
+        DataError, match=r"a\.jsonl:1: column 'tags\[1\]' holds a list; allowed: text, numbers and null"
+    ):
+        listed(write(tmp_path, "a.jsonl", '{"text": "a", "tags": ["x", ["y"]]}'))
+
+
+def test_list_in_a_column_that_may_hold_none(tmp_path):
+    with pytest.raises(DataError, match=r"column 'text' holds a list; allowed: text, numbers and null; name another"):
+        listed(write(tmp_path, "a.jsonl", '{"text": ["a"], "tags": ["x"]}'))
+
+
 def test_half_of_a_character(tmp_path):
     with pytest.raises(DataError, match=r"a\.jsonl:1: column 'text' holds half of a character \('\\ud83d'\)"):
         rows(write(tmp_path, "a.jsonl", '{"text": "wow \\ud83d"}'), "text")

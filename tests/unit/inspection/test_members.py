@@ -9,11 +9,12 @@ from ptft.inspection import members as module
 from ptft.inspection.members import members
 from ptft.objectives import OBJECTIVES
 from ptft.steps import STEPS
+from ptft.tasks.problems import PROBLEMS
 
 
 @pytest.mark.parametrize(
     ("package", "family"),
-    [("steps", STEPS), ("actions", ACTIONS), ("objectives", OBJECTIVES)],
+    [("steps", STEPS), ("actions", ACTIONS), ("objectives", OBJECTIVES), ("tasks/problems", PROBLEMS)],
     ids=lambda x: str(x)[:9],
 )
 def test_the_files_say_what_discovery_finds(package, family):

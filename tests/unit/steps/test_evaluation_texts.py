@@ -27,6 +27,13 @@ def test_a_table_gives_its_text_columns_or_all(tmp_path):
     assert texts[str(tmp_path / "a.csv")][2][0] == f"{tmp_path / 'a.csv'}:3"
 
 
+def test_lists_are_one_text_each(tmp_path):
+    (tmp_path / "a.conll").write_text("Ann B-PER\nleft O\n\nNo O\n")
+    (tmp_path / "b.jsonl").write_text('{"question": "Why?", "choices": ["So.", "No."], "label": 0}\n')
+    texts = read(str(tmp_path / "a.conll"), str(tmp_path / "b.jsonl"))
+    assert [[text for _, text in of_task] for of_task in texts.values()] == [["Ann left", "No"], ["Why?", "So. No."]]
+
+
 def test_a_folder_gives_its_test_part(tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.csv").write_text(f"text,label\nFrom {split}.,yes\n")
