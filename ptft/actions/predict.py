@@ -12,10 +12,11 @@ from ptft.compute import Compute, Precision
 from ptft.display import Display
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import predict_probabilities
-from ptft.finetuning.texts import encode_texts
+from ptft.finetuning.texts import encode_examples
 from ptft.models.building import check_length, max_positions
 from ptft.models.classifier import Classifier, open_classifier
-from ptft.tasks.table import read_texts
+from ptft.tasks.table import read_inputs
+from ptft.tasks.task import Example
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 
 
@@ -33,6 +34,8 @@ class Predict(Action):
     """Column of the first text of a pair."""
     text_b: str = ""
     """Column of the second text of a pair."""
+    choices: str = ""
+    """Columns of the choices, by commas, or the one that holds lists of them; for a model of multiple choice."""
     out: str
     """The file to write, a .csv with text, label and probability.LABEL columns; must not exist."""
     length: int = Field(128, ge=4)
@@ -44,7 +47,7 @@ class Predict(Action):
         """There is a place to write, something to read, and a classifier."""
         self._opened()
 
-    def _opened(self) -> tuple[list[tuple[str, str, str]], Classifier]:
+    def _opened(self) -> tuple[list[Example], Classifier]:
         out = Path(self.out)
         if out.exists():
             raise RecipeError(f"out: {self.out!r} exists already; name another file")
@@ -52,10 +55,14 @@ class Predict(Action):
             raise RecipeError(f"out: the folder {str(out.parent)!r} does not exist; make it first")
         if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
             raise RecipeError(f"out: no permission to write in {str(out.absolute().parent)!r}; name another file")
-        rows = read_texts(self.data, self.text, self.text_a, self.text_b)
+        classifier = open_classifier(self.model)
+        rows = read_inputs(
+            self.data, problem=classifier.problem.name, text=self.text, text_a=self.text_a, text_b=self.text_b,
+            choices=self.choices,
+        )  # fmt: skip
         if not rows:
             raise DataError(f"{self.data!r} holds no text to predict; give a file with rows")
-        return rows, open_classifier(self.model)
+        return rows, classifier
 
     def do(self, display: Display) -> str:
         """Predict every row, empty texts included, in the order of the file."""
@@ -66,18 +73,17 @@ class Predict(Action):
         if self.length != type(self).model_fields["length"].default:
             check_length(self.length, positions)
         length = min(self.length, positions)
-        texts = encode_texts([(first, second) for _, first, second in rows], tokenizer, length)
-        probabilities = predict_probabilities(
-            classifier, texts, Compute(self.precision),
+        texts = encode_examples(rows, classifier.problem, tokenizer, length)
+        found = predict_probabilities(
+            classifier, texts, rows, Compute(self.precision),
             progress=lambda done, total: display.progress("predicting", done, total),
         )  # fmt: skip
-        pair = any(second for _, _, second in rows)
-        header = ["text_a", "text_b"] if pair else ["text"]
+        answers = classifier.problem.answers(rows, found, classifier.labels)
+        is_pair = any(row.text_b for row in rows)
         with out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*header, "label", *(f"probability.{label}" for label in classifier.labels)])
-            for (_, first, second), row in zip(rows, probabilities, strict=True):
-                best = classifier.labels[int(row.argmax())]
-                writer.writerow([first, *([second] if pair else []), best, *(f"{p:.6f}" for p in row)])
+            writer.writerow([*(["text_a", "text_b"] if is_pair else ["text"]), *answers[0]])
+            for row, answer in zip(rows, answers, strict=True):
+                writer.writerow([row.text, *([row.text_b] if is_pair else []), *answer.values()])
         cut = f"; {texts.num_truncated} were cut to {length} tokens" if texts.num_truncated else ""
         return f"{len(rows)} texts -> {out}{cut}"

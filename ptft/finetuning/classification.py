@@ -1,6 +1,6 @@
 """Train a classifier with the one loop, and predict with it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from ptft.compute import Compute
 from ptft.finetuning.texts import EncodedTexts
 from ptft.models.classifier import Classifier
 from ptft.models.compiling import eagerly
-from ptft.models.prediction import summed_cross_entropy
+from ptft.tasks.problem import Values
+from ptft.tasks.task import Example
 
 
 class ClassificationModule(nn.Module):
-    """A classifier as the loop wants it: from a batch to the sum of its cross-entropies."""
+    """A classifier as the loop wants it: from a batch to the sum of its losses."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -24,48 +25,68 @@ class ClassificationModule(nn.Module):
         self.weights: Mapping[str, float] = {"classify": 1.0}
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The summed cross-entropy of the batch's labels, in nats; of texts, or of features that a body gave."""
+        """The sum of the problem's losses over the batch; of texts, or of features that a body gave."""
         known = "features" in batch
         logits = self.classifier.decide(batch["features"]) if known else self.classifier(batch)
         return {"classify": self.loss_sum(logits, batch)}
 
-    def loss_sum(self, logits: Float[Tensor, "texts labels"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """The summed cross-entropy of the batch's labels, in nats."""
-        return summed_cross_entropy(logits, batch["labels"])
+    def loss_sum(self, logits: Float[Tensor, "units outputs"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """The sum of the problem's losses over the batch."""
+        return self.classifier.problem.loss_sum(logits, batch["labels"])
 
 
-def predict_probabilities(
+def predict_logits(
     classifier: Classifier,
     texts: EncodedTexts,
     compute: Compute,
     *,
     texts_per_batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
-) -> Float[ndarray, "texts labels"]:
-    """The probability of each label for each text, in the order of the texts; short and long ones go apart.
+) -> Float[ndarray, "units outputs"]:
+    """What the model says of each text, choice or word, in their order; NaN of words that were cut off.
 
     Args:
         classifier: The model.
-        texts: Encoded texts.
+        texts: Encoded examples.
         compute: Device and precision.
-        texts_per_batch: At most so many at once.
-        progress: Called with the number of texts done and of all.
+        texts_per_batch: At most so many examples at once.
+        progress: Called with the number of examples done and of all.
     """
-    rows = np.empty((len(texts.ids), len(classifier.labels)))
+    rows = np.full((texts.num_units, classifier.num_outputs), np.nan)
     for done, (index, logits) in _passes(classifier, classifier, texts, compute, texts_per_batch):
-        rows[index] = logits.double().softmax(-1).cpu().numpy()
+        rows[texts.units_of(index)] = logits.double().cpu().numpy()
         if progress is not None:
-            progress(done, len(rows))
+            progress(done, len(texts))
     return rows
+
+
+def predict_probabilities(
+    classifier: Classifier,
+    texts: EncodedTexts,
+    examples: Sequence[Example],
+    compute: Compute,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Values:
+    """What the model says of each example, as its problem puts it: the probability of each label, choice or tag.
+
+    Args:
+        classifier: The model.
+        texts: The examples, encoded.
+        examples: The same as they are.
+        compute: Device and precision.
+        progress: Called with the number of examples done and of all.
+    """
+    return classifier.problem.probabilities(predict_logits(classifier, texts, compute, progress=progress), examples)
 
 
 def features_of(
     classifier: Classifier, texts: EncodedTexts, compute: Compute, texts_per_batch: int = 64
-) -> Float[Tensor, "texts *layers pooled"]:
-    """What the head sees of each text, without dropout, on the CPU."""
+) -> Float[Tensor, "units *layers pooled"]:
+    """What the head sees of each text, choice or word that was not cut off, without dropout, on the CPU."""
     order, found = [], []
     for _, (index, features) in _passes(classifier, classifier.features, texts, compute, texts_per_batch):
-        order.append(index)
+        order.append(texts.units_of(index))
         found.append(features.float().cpu())
     return torch.cat(found)[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
@@ -78,7 +99,7 @@ def _passes(
     texts_per_batch: int,
 ) -> Iterator[tuple[int, tuple[Int[ndarray, " some"], Tensor]]]:
     """Number of texts done, and which ones with what is given for them: short and long ones go apart, nothing drops."""
-    order = np.argsort([len(ids) for ids in texts.ids], kind="stable")
+    order = np.argsort(texts.lengths(), kind="stable")
     was_training = classifier.training
     classifier.eval()
     classifier.to(compute.device)

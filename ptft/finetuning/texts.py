@@ -1,7 +1,8 @@
 """Texts and labels as token ids, and the batches of an epoch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,18 @@ from transformers import PreTrainedTokenizerBase
 from ptft import rng
 from ptft.models.packing import best_fit
 from ptft.objectives.rows import Batch, hash_rows, pad_to_multiple
+from ptft.tasks.problem import Problem, Values
+from ptft.tasks.problems.classification import Classification
 from ptft.tasks.task import Example
 from ptft.training.work import BatchSource
 
 _SAMPLED_STEPS = 8
+_CLASSIFICATION = Classification()
 
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """Texts or pairs as ids, tokenised once.
+    """Examples as ids, tokenised once: a text or pair each, or for each of an example's choices one.
 
     Attributes:
         ids: Token ids of each text, special tokens included.
@@ -30,6 +34,9 @@ class EncodedTexts:
         num_truncated: How many texts were longer than the longest input.
         pad: Id of padding.
         length: The longest input in tokens.
+        bounds: The first text of each example, and the number of texts; None where an example is a text.
+        words: Of each text the place of each word's first token, -1 for words that were cut off; None where words are
+            not told apart.
     """
 
     ids: list[list[int]]
@@ -37,39 +44,87 @@ class EncodedTexts:
     num_truncated: int
     pad: int
     length: int
+    bounds: Int[ndarray, " ends"] | None = None
+    words: list[NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.ids) if self.bounds is None else len(self.bounds) - 1
+
+    def texts_of(self, index: Int[ndarray, " examples"]) -> Int[ndarray, " texts"]:
+        """The texts of the examples at ``index``."""
+        if self.bounds is None:
+            return index
+        return np.concatenate([np.arange(self.bounds[i], self.bounds[i + 1]) for i in index])
+
+    @property
+    def num_units(self) -> int:
+        """How many things are given logits: words where they are told apart, else texts."""
+        return len(self.ids) if self.words is None else sum(map(len, self.words))
+
+    def units_of(self, index: Int[ndarray, " examples"]) -> Int[ndarray, " units"]:
+        """The numbers of the things that a batch of the examples at ``index`` gives logits for."""
+        if self.words is None:
+            return self.texts_of(index)
+        ends = np.cumsum([0, *map(len, self.words)])
+        return np.concatenate([ends[i] + np.flatnonzero(self.words[i] >= 0) for i in index])
+
+    def lengths(self) -> Int[ndarray, " examples"]:
+        """Tokens of each example's longest text."""
+        lengths = np.array([len(ids) for ids in self.ids])
+        return lengths if self.bounds is None else np.maximum.reduceat(lengths, self.bounds[:-1])
 
     def batch(
         self,
-        index: Int[ndarray, " texts"],
-        labels: Int[ndarray, " texts"] | None = None,
+        index: Int[ndarray, " examples"],
+        targets: Values | None = None,
+        problem: Problem = _CLASSIFICATION,
         *,
         packed: bool = False,
         is_static: bool = False,
     ) -> Batch:
-        """The texts at ``index``, in rows as wide as the longest of them.
+        """The examples at ``index``, in rows as wide as the longest of their texts.
 
         Args:
-            index: Which texts.
-            labels: Of all texts, the number of each one's label; None leaves labels out.
+            index: Which examples.
+            targets: Of all examples, what the problem's loss takes; None leaves targets out.
+            problem: Decides what targets are.
             packed: Let short texts share a row, none seeing another. The batch has the same texts and the same hash.
             is_static: Make rows as wide as the longest input.
         """
-        lengths = np.array([len(self.ids[i]) for i in index])
+        texts = self.texts_of(index)
+        lengths = np.array([len(self.ids[i]) for i in texts])
         width = self.length if is_static else pad_to_multiple(lengths, self.length)
-        ids = self._padded(self.ids, index, width, self.pad)
+        ids = self._padded(self.ids, texts, width, self.pad)
         arrays = {"input_ids": ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
         if self.segments is not None:
-            arrays["token_type_ids"] = self._padded(self.segments, index, width, 0)
+            arrays["token_type_ids"] = self._padded(self.segments, texts, width, 0)
+        if self.words is not None:
+            rows = [row * width + self.words[i][self.words[i] >= 0] for row, i in enumerate(texts)]
+            arrays["word_positions"] = np.concatenate(rows)
         if packed:
             arrays = self._shared(arrays, lengths, width)
-        targets = {} if labels is None else {"labels": labels[index]}
+        labels = None if targets is None else self.chosen(targets, index)
         return Batch(
-            {name: torch.from_numpy(array) for name, array in (arrays | targets).items()},
-            {"classify": len(index)} if targets else {},
+            {name: torch.from_numpy(a) for name, a in arrays.items()}
+            | ({} if labels is None else {"labels": torch.from_numpy(labels)}),
+            {} if labels is None else {"classify": problem.count(labels)},
             num_tokens=int(lengths.sum()),
             num_slots=arrays["input_ids"].size,
-            hash=hash_rows(ids, lengths, targets),
+            hash=hash_rows(ids, lengths, {} if labels is None else self._told(labels)),
         )
+
+    def _told(self, labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The part that labels have in the hash of a batch: whole numbers that are one for each text."""
+        is_one_each = self.words is None and labels.ndim == 1 and labels.dtype.kind == "i"
+        return {"labels": labels} if is_one_each else {}
+
+    def chosen(self, targets: Values, index: Int[ndarray, " examples"]) -> NDArray[Any]:
+        """The targets of the examples at ``index``, those of words that were cut off left out."""
+        if self.words is None:
+            of_texts: NDArray[Any] = np.asarray(targets)[index]
+            return of_texts
+        return np.concatenate([targets[i][self.words[i] >= 0] for i in index])
 
     def _shared(
         self, arrays: Mapping[str, Int[ndarray, "texts seq"]], lengths: Int[ndarray, " texts"], width: int
@@ -89,18 +144,34 @@ class EncodedTexts:
         }
         if "token_type_ids" in arrays:
             shared["token_type_ids"] = layout.placed(arrays["token_type_ids"], lengths)
+        if "word_positions" in arrays:
+            shared["word_positions"] = layout.moved(arrays["word_positions"], width)
         return shared
 
     def some(self, index: Sequence[int]) -> "EncodedTexts":
-        """The texts at ``index``, of which none counts as cut."""
-        segments = self.segments and [self.segments[i] for i in index]
-        return EncodedTexts([self.ids[i] for i in index], segments, 0, self.pad, self.length)
+        """The examples at ``index``, of whose texts none counts as cut."""
+        texts = self.texts_of(np.asarray(index, np.int64)).tolist()
+        segments = self.segments and [self.segments[i] for i in texts]
+        bounds = None if self.bounds is None else np.cumsum([0, *np.diff(self.bounds)[index]])
+        words = self.words and [self.words[i] for i in texts]
+        return EncodedTexts([self.ids[i] for i in texts], segments, 0, self.pad, self.length, bounds, words)
 
     @staticmethod
     def _padded(
         rows: list[list[int]], index: Int[ndarray, " texts"], width: int, fill: int
     ) -> Int[ndarray, "texts seq"]:
         return np.array([rows[i] + [fill] * (width - len(rows[i])) for i in index], np.int64)
+
+
+def encode_examples(
+    examples: Sequence[Example], problem: Problem, tokenizer: PreTrainedTokenizerBase, length: int
+) -> EncodedTexts:
+    """Tokenise what a model reads of each example, cut to ``length`` tokens, the longer text of a pair first."""
+    if problem.unit == "word":
+        return _encode_words([example.words for example in examples], tokenizer, length)
+    inputs = [problem.inputs(example) for example in examples]
+    texts = encode_texts([pair for pairs in inputs for pair in pairs], tokenizer, length)
+    return replace(texts, bounds=np.cumsum([0, *map(len, inputs)])) if problem.unit == "choice" else texts
 
 
 def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
@@ -112,24 +183,46 @@ def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedToken
     full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) == length]  # these may have been longer
     whole = tokenizer([first[i] for i in full], second and [second[i] for i in full], verbose=False) if full else {}
     cut = sum(len(ids) > length for ids in whole.get("input_ids", []))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    pad = _padding(tokenizer)
     ids, segments = encoded["input_ids"], encoded.get("token_type_ids")
     if not all(ids):  # an empty text of a decoder's tokenizer, which adds no special tokens: one token stands for it
-        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else pad or 0
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else pad
         ids = [row or [end] for row in ids]
         segments = segments and [row or [0] for row in segments]
-    return EncodedTexts(ids, segments, cut, pad or 0, length)
+    return EncodedTexts(ids, segments, cut, pad, length)
+
+
+def _encode_words(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
+    """Words with a space between them; the first token of a word is the one that its first character is part of."""
+    encoded = tokenizer(
+        [" ".join(words) for words in texts], truncation=True, max_length=length, return_offsets_mapping=True
+    )
+    places = []
+    for words, spans in zip(texts, encoded["offset_mapping"], strict=True):
+        starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
+        token = {at: index for index, (start, end) in reversed([*enumerate(spans)]) for at in range(start, end)}
+        places.append(np.array([token.get(int(start), -1) for start in starts], np.int64))
+    cut = sum(bool((found < 0).any()) for found in places)
+    return EncodedTexts(
+        encoded["input_ids"], encoded.get("token_type_ids"), cut, _padding(tokenizer), length, words=places
+    )
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase) -> int:
+    known = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((token for token in known if token is not None), 0)
 
 
 class LabelledBatches(BatchSource):
     """Batches of labelled texts: each epoch is a new order, and one epoch follows the other without a seam.
 
     Args:
-        texts: Encoded texts.
-        labels: The index of each one's label.
-        rows_per_step: Texts of the global batch.
+        texts: Encoded examples.
+        targets: What the problem's loss takes, of each example.
+        rows_per_step: Examples of the global batch.
         seed: Of the order.
-        numbers: Of each text, the row of its table, counted from 1; None where there is no table.
+        numbers: Of each example, the row of its table, counted from 1; None where there is no table.
+        problem: Decides what targets are.
         packed: Whether texts of a micro-batch share rows.
         is_static: Make all rows as wide as the longest input, so that all batches have one shape.
     """
@@ -139,10 +232,11 @@ class LabelledBatches(BatchSource):
     def __init__(
         self,
         texts: EncodedTexts,
-        labels: Int[ndarray, " texts"],
+        targets: Values,
         rows_per_step: int,
         seed: int,
         numbers: Sequence[int] | None = None,
+        problem: Problem = _CLASSIFICATION,
         *,
         packed: bool = False,
         is_static: bool = False,
@@ -150,16 +244,22 @@ class LabelledBatches(BatchSource):
         self._is_static = is_static
         self.texts = texts
         self._packed = packed
-        self.labels = labels
+        self._targets = targets
+        self._problem = problem
         self._seed = seed
-        self._numbers = range(1, len(labels) + 1) if numbers is None else numbers
+        self._numbers = range(1, len(texts) + 1) if numbers is None else numbers
         self.rows_per_step = rows_per_step
-        self.steps_per_epoch = max(1, -(-len(labels) // rows_per_step))
+        self.steps_per_epoch = max(1, -(-len(texts) // rows_per_step))
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` of the step's batch."""
         index = self.index(step, start, stop)
-        return self.texts.batch(index, self.labels, packed=self._packed, is_static=self._is_static)
+        return self.texts.batch(index, self._targets, self._problem, packed=self._packed, is_static=self._is_static)
+
+    def targets(self, index: Int[ndarray, " examples"]) -> tuple[NDArray[Any], dict[str, int]]:
+        """What the loss takes of some examples, and the number of losses."""
+        chosen = self.texts.chosen(self._targets, index)
+        return chosen, {"classify": self._problem.count(chosen)}
 
     def placed(self, texts: EncodedTexts) -> Int[Tensor, "rows seq"]:
         """The ids of some texts in rows as a batch of them has them."""
@@ -180,7 +280,7 @@ class LabelledBatches(BatchSource):
 
     def index(self, step: int, start: int, stop: int) -> Int[ndarray, " rows"]:
         """The texts in rows ``start`` to ``stop`` of the step's batch."""
-        size = len(self.labels)
+        size = len(self.texts)
         place = step * self.rows_per_step + np.arange(start, stop)
         rows = np.empty(len(place), np.int64)
         for epoch in np.unique(place // size):
@@ -194,9 +294,3 @@ def _seen(batch: Batch) -> float:
     if "part_ends" in batch.tensors:
         return float(batch.tensors["lengths"].square().sum())
     return batch.num_slots**2 / batch.num_rows
-
-
-def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> Int[ndarray, " texts"]:
-    """The index of each example's label."""
-    number = {label: index for index, label in enumerate(labels)}
-    return np.array([number[str(example.label)] for example in examples], np.int64)

@@ -21,13 +21,14 @@ from ptft.models.preset import Preset
 from ptft.tokenization import no_checkpoint
 
 PositionInit = Literal["normal", "sinusoidal"]
-Head = Literal["masked_lm", "pretraining", "causal_lm", "backbone", "classification"]
+Head = Literal["masked_lm", "pretraining", "causal_lm", "backbone", "classification", "token_classification"]
 _AUTO = {
     "masked_lm": transformers.AutoModelForMaskedLM,
     "pretraining": transformers.AutoModelForPreTraining,
     "causal_lm": transformers.AutoModelForCausalLM,
     "backbone": transformers.AutoModel,
     "classification": transformers.AutoModelForSequenceClassification,
+    "token_classification": transformers.AutoModelForTokenClassification,
 }
 _TRAINS = {
     "masked_lm": "masked LM",
@@ -35,6 +36,7 @@ _TRAINS = {
     "causal_lm": "causal LM",
     "backbone": "hidden states",
     "classification": "classification",
+    "token_classification": "token classification",
 }
 _DROPOUTS = (
     "hidden_dropout_prob",
@@ -189,6 +191,12 @@ def new_model(
         with torch.no_grad():
             table.weight.copy_(_sinusoids(*table.weight.shape, std=embedding_std or config.initializer_range))
     return model
+
+
+def has_head(config: PretrainedConfig, head: Head) -> bool:
+    """Whether the architecture has a stock class with this head."""
+    classes: Any = _AUTO[head]._model_mapping
+    return type(config) in classes
 
 
 def check_head(config: PretrainedConfig, head: Head) -> None:

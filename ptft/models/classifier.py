@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ptft.errors import CheckpointError
 from ptft.models.building import (
     CLASSIFIER_HEADS,
+    Head,
     checkpoint_folder,
+    has_head,
     new_model,
     open_model,
     read_config,
@@ -24,7 +26,14 @@ from ptft.models.building import (
 from ptft.models.packed_attention import packed_inputs
 from ptft.models.pooling import Pooling, pool, pooled_width
 from ptft.models.scalar_mix import ScalarMix
+from ptft.tasks.problem import Problem
+from ptft.tasks.problems import PROBLEMS
+from ptft.tasks.problems.classification import Classification
 
+_CLASSIFICATION = Classification()
+_STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
+# What stock classes call the problems that their sequence classifier solves.
+_PROBLEM_TYPES: Mapping[str, Any] = {"regression": "regression", "multi_label": "multi_label_classification"}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MIX = "mix."  # begins the names of the mixture's weights
 # Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
@@ -56,20 +65,21 @@ def default_pooling(*, both_ways: bool) -> Pooling:
 
 def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
     """Whether a checkpoint was fine-tuned to classify, so that its language-model head is gone."""
-    is_stock = any(n.endswith("ForSequenceClassification") for n in config.architectures or [])
+    is_stock = any(n.endswith(_STOCK_CLASSES) for n in config.architectures or [])
     return is_stock or (Path(checkpoint_folder(name)) / "head.json").exists()
 
 
 class Classifier(nn.Module):
-    """A model that gives one logit a label for each text.
+    """A model that gives logits for each text, for each of an example's choices or for each word.
 
     Args:
-        model: A stock sequence classifier (``head`` None) or a stock backbone.
+        model: A stock sequence or token classifier (``head`` None) or a stock backbone.
         head: A linear layer on the pooled hidden states, or None.
-        pooling: How hidden states become one vector a text.
+        pooling: How hidden states become one vector a text; words are told by their first token.
         labels: Their names, in the order of the logits.
         dropout: On what our own head sees.
         mix: Takes all layers for our own head, in place of the last one; or None.
+        problem: What it is for.
     """
 
     def __init__(
@@ -80,8 +90,10 @@ class Classifier(nn.Module):
         labels: Sequence[str],
         dropout: float,
         mix: ScalarMix | None = None,
+        problem: Problem = _CLASSIFICATION,
     ) -> None:
         super().__init__()
+        self.problem = problem
         self.model = model
         self.head = head
         self.mix = mix
@@ -89,43 +101,58 @@ class Classifier(nn.Module):
         self.labels = tuple(labels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts labels"]:
+    @property
+    def num_outputs(self) -> int:
+        """Logits for each text, choice or word."""
+        return self.problem.num_outputs(self.labels)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "units outputs"]:
         """Logits of a batch's texts, each padded in a row of its own, or packed (see ``EncodedTexts.batch``).
 
         A stock class of an architecture that is not known here is called as a whole; of the others the backbone is run
         and the stock head is applied to one vector a text, with the same result, since its own choice of vectors takes
         one text a row for granted.
         """
-        if self.head is None and self.model.config.model_type not in _STOCK_HEADS:
+        if self.head is None and self.problem.unit != "word" and self.model.config.model_type not in _STOCK_HEADS:
             logits: Tensor = self.model(**self._inputs(batch)).logits
             return logits
         return self.decide(self.features(batch))
 
-    def features(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts *layers pooled"]:
-        """What the head sees of each text: one vector, or one a layer where layers are mixed."""
+    def features(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "units *layers pooled"]:
+        """What the head sees of each text or word: one vector, or one a layer where layers are mixed."""
         body: Any = self.model.base_model
         if self.mix is not None:
             output = body(**self._inputs(batch), output_hidden_states=True)
-            return torch.stack([pool(layer, *parts_of(batch), self.pooling) for layer in output.hidden_states], 1)
+            return torch.stack([self.pooled(layer, batch) for layer in output.hidden_states], 1)
         return self.pooled(body(**self._inputs(batch)).last_hidden_state, batch)
 
     def pooled(
         self, hidden: Float[Tensor, "rows seq width"], batch: Mapping[str, Tensor]
-    ) -> Float[Tensor, "texts pooled"]:
-        """One vector a text from the last hidden states of a batch."""
+    ) -> Float[Tensor, "units pooled"]:
+        """One vector a text or word from the hidden states of a batch."""
+        if self.problem.unit == "word":
+            return hidden.flatten(0, 1)[batch["word_positions"]]
         config = self.model.config
         # The stock class finds the last token by its id.
         finds_last = self.head is None and is_decoder_config(config) and config.pad_token_id is not None
         not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
         return pool(hidden, *parts_of(batch), self.pooling, not_padding)
 
-    def decide(self, features: Float[Tensor, "texts *layers pooled"]) -> Float[Tensor, "texts labels"]:
-        """The logits of texts from their features."""
+    def decide(self, features: Float[Tensor, "units *layers pooled"]) -> Float[Tensor, "units outputs"]:
+        """Logits from what :meth:`features` gives."""
+        if self.head is None and self.problem.unit == "word":
+            return _token_head(self.model, features)
         if self.head is None:
             return _STOCK_HEADS[self.model.config.model_type](self.model, features)
         mixed = features if self.mix is None else self.mix(features)
         logits: Tensor = self.head(self.dropout(mixed))
         return logits
+
+    def output_layer(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        if self.head is not None:
+            return self.head
+        return [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)][-1]
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
@@ -166,6 +193,14 @@ def _modernbert_head(model: Any, pooled: Tensor) -> Tensor:
     return logits
 
 
+def _token_head(model: Any, words: Tensor) -> Tensor:
+    """What the stock token classifiers of all architectures do with a token's vector."""
+    hidden = model.head(words) if hasattr(model, "head") else words
+    dropped = (model.drop if hasattr(model, "drop") else model.dropout)(hidden)
+    logits: Tensor = (model.score if hasattr(model, "score") else model.classifier)(dropped)
+    return logits
+
+
 def _decoder_head(model: Any, pooled: Tensor) -> Tensor:
     logits: Tensor = model.score(pooled)
     return logits
@@ -191,6 +226,7 @@ def new_classifier(
     dropout: float | None = None,
     both_ways: bool,
     mixes_layers: bool = False,
+    problem: Problem = _CLASSIFICATION,
 ) -> tuple[Classifier, list[str]]:
     """A classifier on a checkpoint's weights, or on fresh ones where a configuration is given.
 
@@ -203,6 +239,7 @@ def new_classifier(
         dropout: While it is trained; None takes the configuration's.
         both_ways: Whether a decoder's attention goes both ways; encoders' always does.
         mixes_layers: Whether the head, then always our own, sees a mixture of all layers.
+        problem: What it is for.
 
     Returns:
         The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
@@ -215,13 +252,13 @@ def new_classifier(
         set_dropout(config, dropout)
     if is_decoder_config(config):
         config.is_causal = not both_ways  # stock decoders heed it
-    stock = pooling in stock_poolings(config) and not mixes_layers
-    if stock:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+    kind = "backbone" if mixes_layers else _stock_kind(config, pooling, problem)
+    if kind != "backbone":
+        config.id2label = dict(enumerate(labels or ["LABEL_0"]))
+        config.label2id = {label: index for index, label in config.id2label.items()}
+        config.problem_type = _PROBLEM_TYPES.get(problem.name)
         if config.model_type == "modernbert":
             config.classifier_pooling = pooling
-    kind: Literal["classification", "backbone"] = "classification" if stock else "backbone"
     if isinstance(model, PretrainedConfig):
         missing: list[str] = []
         body = new_model(config, kind, seed, embedding_std=embedding_std)
@@ -229,11 +266,20 @@ def new_classifier(
         body, missing = open_model(model, kind, seed, config)
     head_dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
     made = (
-        Classifier(body, None, pooling, labels, head_dropout)
-        if stock
-        else _own(body, pooling, labels, head_dropout, mixes_layers=mixes_layers)
+        _own(body, pooling, labels, head_dropout, problem, mixes_layers=mixes_layers)
+        if kind == "backbone"
+        else Classifier(body, None, pooling, labels, head_dropout, problem=problem)
     )
     return made, [n for n in missing if not n.startswith(CLASSIFIER_HEADS)]
+
+
+def _stock_kind(config: PretrainedConfig, pooling: Pooling, problem: Problem) -> Head:
+    """The stock class that does it, or the backbone, on which a head of ours is put."""
+    if problem.unit == "word":
+        return "token_classification" if has_head(config, "token_classification") else "backbone"
+    # A decoder's stock head has no bias, which numbers need.
+    is_stock = problem.unit == "text" and not (problem.name == "regression" and is_decoder_config(config))
+    return "classification" if is_stock and pooling in stock_poolings(config) else "backbone"
 
 
 def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
@@ -242,17 +288,24 @@ def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
 
 
 def _own(
-    body: PreTrainedModel, pooling: Pooling, labels: Sequence[str], dropout: float, *, mixes_layers: bool
+    body: PreTrainedModel,
+    pooling: Pooling,
+    labels: Sequence[str],
+    dropout: float,
+    problem: Problem,
+    *,
+    mixes_layers: bool,
 ) -> Classifier:
     """A classifier with a head of ours, drawn anew."""
     pooler = getattr(body, "pooler", None)
     if pooler is not None:  # kept, so that the stock backbone finds all its weights again, but it learns nothing here
         pooler.requires_grad_(False)
-    head = nn.Linear(pooled_width(body.config.hidden_size, pooling), len(labels))
+    width = body.config.hidden_size if problem.unit == "word" else pooled_width(body.config.hidden_size, pooling)
+    head = nn.Linear(width, problem.num_outputs(labels))
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
     mix = ScalarMix(body.config.num_hidden_layers + 1) if mixes_layers else None
-    return Classifier(body, head, pooling, labels, dropout, mix)
+    return Classifier(body, head, pooling, labels, dropout, mix, problem)
 
 
 def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -262,6 +315,8 @@ def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, 
         own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
         save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
         facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        if classifier.problem.name != _CLASSIFICATION.name:
+            facts["problem"] = classifier.problem.name
         if classifier.mix is not None:
             facts["scalar_mix"] = True
         (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
@@ -276,26 +331,38 @@ def open_classifier(name: str | Path) -> Classifier:
     folder = Path(checkpoint_folder(name))
     if not (folder / "head.json").exists():
         config = read_config(folder if folder.exists() else name)
-        if not any(n.endswith("ForSequenceClassification") for n in config.architectures or []):
+        if not is_classifier(name, config):
             raise CheckpointError(
                 f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=..."
             )
-        model, _ = open_model(name, "classification", 0, config)
+        problem = PROBLEMS[_stock_problem(config)]()
+        model, _ = open_model(name, "token_classification" if problem.unit == "word" else "classification", 0, config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
         pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), "cls")[0]
-        return Classifier(model, None, pooling, labels, 0.0)
+        return Classifier(model, None, pooling, () if problem.name == "regression" else labels, 0.0, problem=problem)
     try:
         facts = json.loads((folder / "head.json").read_text())
         weights = load_file(folder / "head.safetensors")
         labels, pooling, is_mixed = facts["labels"], facts["pooling"], facts.get("scalar_mix", False)
+        problem = PROBLEMS[facts.get("problem", _CLASSIFICATION.name)]()
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
     body, _ = open_model(folder, "backbone", 0)
-    classifier = _own(body, pooling, labels, 0.0, mixes_layers=is_mixed)
+    classifier = _own(body, pooling, labels, 0.0, problem, mixes_layers=is_mixed)
     if classifier.mix is not None:
         classifier.mix.load_state_dict({name: weights.pop(f"{_MIX}{name}") for name in classifier.mix.state_dict()})
     classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
     return classifier
+
+
+def _stock_problem(config: PretrainedConfig) -> str:
+    """The problem that a stock classifier is for, by its configuration."""
+    if any(name.endswith("ForTokenClassification") for name in config.architectures or []):
+        return "token_classification"
+    names = {kind: name for name, kind in _PROBLEM_TYPES.items()}
+    if config.problem_type is None and config.num_labels == 1:
+        return "regression"  # as the stock class takes it
+    return names.get(config.problem_type or "", _CLASSIFICATION.name)
 
 
 def _prefixed(mix: ScalarMix) -> dict[str, Tensor]:

@@ -1,13 +1,12 @@
 """The step ``finetune``: a classifier from a pretrained model, or from scratch, and its scores on held-out labels."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from jaxtyping import Float
-from numpy import ndarray
 from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,7 +17,8 @@ from ptft.display import Display
 from ptft.finetuning.classification import features_of, predict_probabilities
 from ptft.finetuning.features import FeatureBatches
 from ptft.finetuning.policy import keeps_features
-from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_texts, label_ids
+from ptft.finetuning.scale import Scale
+from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_examples
 from ptft.models.building import growth_note, read_config
 from ptft.models.classifier import Classifier, is_decoder_config, save_classifier
 from ptft.models.flops import Flops, model_flops
@@ -28,7 +28,7 @@ from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
-from ptft.tasks.metrics import classification_figures
+from ptft.tasks.problems import PROBLEMS
 from ptft.tasks.table import subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import tokenizer_hash
@@ -51,10 +51,8 @@ class Encoded:
     @staticmethod
     def of(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> "Encoded":
         """Tokenise everything once."""
-
-        def encode(rows: tuple[Example, ...]) -> EncodedTexts:
-            return encode_texts([(row.text, row.text_b) for row in rows], tokenizer, length)
-
+        problem = PROBLEMS[data.problem]()
+        encode = partial(encode_examples, problem=problem, tokenizer=tokenizer, length=length)
         tests = {name: encode(rows) for name, rows in data.tests.items()}
         return Encoded(data, encode(data.train), encode(data.valid), tests)
 
@@ -94,8 +92,11 @@ def train_one(
     optimizers = settings.built(groups, module, compute)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    labels = label_ids(data.train, data.labels)
-    texts = LabelledBatches(encoded.train, labels, rows, seed, numbers, packed=packed, is_static=compiled)
+    scale = Scale.of(data)
+    targets = scale.narrowed(classifier.problem.targets(data.train, data.labels))
+    texts = LabelledBatches(
+        encoded.train, targets, rows, seed, numbers, classifier.problem, packed=packed, is_static=compiled
+    )
     if keeps_features(classifier):
         source: BatchSource = FeatureBatches(texts, features_of(classifier, encoded.train, compute))
         flops = Flops(6.0 * sum(p.numel() for p in optimizers.parameters() if p.ndim >= 2), 0.0)  # the head's alone
@@ -112,16 +113,19 @@ def train_one(
     )  # fmt: skip
     trained = compute.whole(module).classifier
     restore()
+    scale.widen(trained.output_layer())
     return trained, totals, missing
 
 
 def score(
     classifier: Classifier, rows: tuple[Example, ...], texts: EncodedTexts, compute: Compute
-) -> tuple[dict[str, float], Float[ndarray, "texts labels"]]:
-    """Figures of a classifier on labelled rows, and the probabilities behind them."""
-    probabilities = predict_probabilities(classifier, texts, compute)
-    gold = label_ids(rows, classifier.labels)
-    return classification_figures(gold, probabilities.argmax(1), len(classifier.labels), seed=0), probabilities
+) -> tuple[dict[str, float], bool]:
+    """Figures of a classifier on labelled rows, and whether it answers the same to all of them."""
+    problem = classifier.problem
+    found = predict_probabilities(classifier, texts, rows, compute)
+    figures = problem.figures(problem.targets(rows, classifier.labels), found, classifier.labels, seed=0)
+    answers = {answer["label"] for answer in problem.answers(rows, found, classifier.labels)}
+    return figures, len(answers) == 1 < len(rows)
 
 
 class Finetune(FinetuneSettings):
@@ -150,7 +154,8 @@ class Finetune(FinetuneSettings):
             place.display.say(note)
         tokenizer = self.open_tokenizer(data)
         everything = Encoded.of(data, tokenizer, self.length)
-        place.display.say(f"labels: {', '.join(data.labels)}")
+        if data.labels:
+            place.display.say(f"labels: {', '.join(data.labels)}")
         _say_truncation(everything, place.display)
         if self.init == "pretrained" and (note := growth_note(read_config(self.model).vocab_size, len(tokenizer))):
             place.display.say(note)
@@ -158,7 +163,8 @@ class Finetune(FinetuneSettings):
             compute.start_trackers("ptft", plain(self))
         records: list[dict[str, Any]] = []
         used: list[Totals] = []
-        best = (-1.0, 0)
+        best = (-math.inf, 0)
+        metric = PROBLEMS[data.problem].metric
         seeds = seed_list(self.seeds, self.seed)
         for seed in seeds:
             some = subset(data, self.labels, seed) if self.labels else data
@@ -172,13 +178,16 @@ class Finetune(FinetuneSettings):
             used.append(totals)
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
-            valid, _ = score(classifier, data.valid, everything.valid, compute)
+            valid = score(classifier, data.valid, everything.valid, compute)[0][metric]
             for name, texts in everything.tests.items():
-                figures, _ = score(classifier, data.tests[name], texts, compute)
+                figures, is_constant = score(classifier, data.tests[name], texts, compute)
                 facts = {"task": data.name, "test": name, "seed": seed, "labels": len(some.train), "method": self.init}
-                records.append({**facts, "valid_accuracy": valid["accuracy"], "steps": totals.step, **figures})
-            if valid["accuracy"] > best[0] and compute.is_main:
-                best = (valid["accuracy"], seed)
+                facts |= {f"valid_{metric}": valid, "steps": totals.step, "failed": is_constant}
+                records.append({**facts, **figures})
+                if is_constant:
+                    place.display.say(f"seed {seed} failed: it gives the same answer to all rows of {name!r}")
+            if valid > best[0] and compute.is_main:
+                best = (valid, seed)
                 write_aside(place.folder / "model", "model", partial(save_classifier, classifier, tokenizer))
         compute.end()
         lineage = {
@@ -189,7 +198,7 @@ class Finetune(FinetuneSettings):
             "seeds": seeds,
             "saved_seed": best[1],
         }
-        return Result(summary(records) | speed(used), records, lineage)
+        return Result(summary(records, metric) | speed(used), records, lineage)
 
 
 def _say_truncation(encoded: Encoded, display: Display) -> None:

@@ -35,6 +35,7 @@ from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.sharding import sharding_asked
 from ptft.steps.training_step import TrainingStep
+from ptft.tasks.problems import PROBLEMS
 from ptft.tasks.table import read_task
 from ptft.tasks.task import TaskData
 from ptft.tokenization import (
@@ -84,6 +85,10 @@ class FinetuneSettings(TrainingStep):
     """Column of the second text of a pair."""
     label: str = "label"
     """Column of the label."""
+    problem: str = "classification"
+    """What is predicted (see ``ptft list problems``): a label, several, a number, one of some choices, or tags."""
+    choices: str = ""
+    """Columns of the choices of problem=multiple_choice, by commas, or the one that holds lists of them."""
     pooling: Literal["auto", "cls", "mean", "max", "last", "concat"] = "auto"
     """How a text becomes one vector: auto is last where attention is causal, else mean; concat is last, max, mean."""
     attention: Literal["auto", "causal", "bidirectional"] = "auto"
@@ -119,7 +124,7 @@ class FinetuneSettings(TrainingStep):
             add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
         data, notes = read_task(
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
-            label=self.label, seed=0,
+            label=self.label, problem=self.problem, choices=self.choices, seed=0,
         )  # fmt: skip
         if not data.valid:
             raise DataError(
@@ -148,6 +153,8 @@ class FinetuneSettings(TrainingStep):
             check_vocabulary(load_tokenizer(tokenizer_folder(self.tokenizer)), own, self.model)
 
     def _pooling(self, config: PretrainedConfig) -> Pooling:
+        if self.pooling != "auto" and PROBLEMS[self.problem].unit == "word":
+            raise RecipeError(f"pooling: {self.problem} has no use for {self.pooling}: each word is told by itself")
         if self.pooling == "cls" and is_decoder_config(config):
             raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
         both_ways = self._both_ways(config)
@@ -177,7 +184,9 @@ class FinetuneSettings(TrainingStep):
         settings = TokenizerSettings(
             kind="bpe" if preset.kind == "decoder" else "wordpiece", vocab_size=self.vocab_size
         )
-        texts = (part for example in data.train for part in (example.text, example.text_b) if part)
+        problem = PROBLEMS[self.problem]()
+        pairs = (pair for example in data.train for pair in problem.inputs(example))
+        texts = (part for pair in pairs for part in pair if part)
         return train_tokenizer(texts, settings, model_max_length=preset.positions)
 
     def classifier(
@@ -200,7 +209,7 @@ class FinetuneSettings(TrainingStep):
         classifier, missing = new_classifier(
             source, labels, self._pooling(config), weights_seed, embedding_std=self.embedding_std,
             dropout=None if self.dropout == "model" else self.dropout, both_ways=self._both_ways(config),
-            mixes_layers=self.policy.mixes_layers,
+            mixes_layers=self.policy.mixes_layers, problem=PROBLEMS[self.problem](),
         )  # fmt: skip
         grow_embeddings(classifier.model, len(tokenizer))
         return classifier, missing

@@ -22,24 +22,33 @@ def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
     return chosen
 
 
-def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Figures over the seeds: of each test set, with ``test.`` standing for the first, and ``valid.accuracy``.
+def summary(records: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> dict[str, float]:
+    """Figures over the seeds: of each test set, with ``test.`` standing for the first, and of the validation rows.
 
-    With several seeds an accuracy is their mean, with Student's interval.
+    Each figure is the seeds' mean. With several seeds the main one has Student's interval and ``sd``, their standard
+    deviation; ``failed_seeds`` counts those that answer the same to all rows of the first test set.
     """
     figures: dict[str, float] = {}
-    tests = list(dict.fromkeys(record["test"] for record in records))
-    for number, test in enumerate(tests):
+    for number, test in enumerate(dict.fromkeys(record["test"] for record in records)):
         own = [record for record in records if record["test"] == test]
-        values = {
-            name: float(np.mean([record[name] for record in own]))
-            for name in ("accuracy", "low", "high", "macro_f1", "mcc", "majority")
-        }
+        names = [name for name, value in own[0].items() if _is_figure(name, value)]
+        values = {name: float(np.mean([record[name] for record in own])) for name in names}
         if len(own) > 1:
-            values["accuracy"], values["low"], values["high"] = mean_interval([record["accuracy"] for record in own])
+            found = [record[metric] for record in own]
+            values[metric], values["low"], values["high"] = mean_interval(found)
+            values["sd"] = float(np.std(found, ddof=1))
         figures |= {f"{test}.{name}": value for name, value in values.items()}
         if number == 0:
             figures |= {f"test.{name}": value for name, value in values.items()}
             figures["n"] = float(own[0]["n"])
-    figures["valid.accuracy"] = float(np.mean([record["valid_accuracy"] for record in records]))
+            if len(own) > 1:
+                figures["failed_seeds"] = float(sum(record["failed"] for record in own))
+    figures[f"valid.{metric}"] = float(np.mean([record[f"valid_{metric}"] for record in records]))
     return figures
+
+
+def _is_figure(name: str, value: object) -> bool:
+    """Whether a record's entry is a figure of its test set, bounds of figures beside the main one left out."""
+    is_fact = name in ("seed", "labels", "steps", "n", "failed") or name.startswith("valid_")
+    is_bound = name.endswith(("_low", "_high"))
+    return isinstance(value, int | float) and not is_fact and not is_bound

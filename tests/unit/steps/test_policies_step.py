@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from ptft.compute import Compute
-from ptft.finetuning.classification import predict_probabilities
+from ptft.finetuning.classification import predict_logits
 from ptft.finetuning.policies import POLICIES
 from ptft.finetuning.texts import encode_texts
 from ptft.models.classifier import Classifier, open_classifier
@@ -82,7 +82,7 @@ def test_a_saved_model_predicts_as_it_did(pooling, finetune, bert_run, table, tm
         assert classifier.pooling == pooling
         rows = [line.rsplit(",", 1) for line in table.read_text().splitlines()[1:]]
         texts = encode_texts([(text, "") for text, _ in rows], load_tokenizer(out / "model"), 32)
-        found = predict_probabilities(classifier, texts, Compute("fp32")).argmax(1)
+        found = predict_logits(classifier, texts, Compute("fp32")).argmax(1)
         right = sum(classifier.labels[i] == label for i, (_, label) in zip(found, rows, strict=True))
         assert right / len(rows) == pytest.approx(result["test.accuracy"], abs=0.3)
 
