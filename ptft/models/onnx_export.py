@@ -122,6 +122,8 @@ def write_onnx(model: OnnxModel, path: Path) -> None:
                 f"({str(error).strip().splitlines()[0][:160]}); use another architecture, or the model as it is"
             ) from error
         assert program is not None  # it was given no path
+        # Every node tells the line of source it came from, with the folders of this machine.
+        import_module("onnx_ir.passes.common").ClearMetadataAndDocStringPass()(program.model)
         program.save(path, external_data=False)
 
 

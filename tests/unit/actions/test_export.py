@@ -71,6 +71,7 @@ def test_a_pretrained_model_gives_logits_of_tokens(kind, head, run_of, tmp_path)
     ptft.export(model=str(model), out=str(tmp_path / "m.onnx"))
     stock = head.from_pretrained(model).eval()
     check_equal(tmp_path / "m.onnx", model, lambda batch: stock(**batch).logits)
+    assert b"site-packages" not in (tmp_path / "m.onnx").read_bytes()  # nothing of this machine
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
