@@ -43,6 +43,7 @@ from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.steps.folder import parent
+from ptft.steps.pushing import Pushed
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.steps.training_step import TrainingStep
@@ -293,7 +294,7 @@ def score(
     return classification_figures(gold, probabilities.argmax(1), len(classifier.labels), seed=0), probabilities
 
 
-class Finetune(FinetuneSettings):
+class Finetune(FinetuneSettings, Pushed):
     """Fine-tune a classifier on labelled texts or pairs of texts, once for each seed."""
 
     name: ClassVar[str] = "finetune"
@@ -304,6 +305,7 @@ class Finetune(FinetuneSettings):
 
     def check(self) -> None:
         """Read everything that can be read."""
+        self.check_push()
         data, _ = self.check_data()
         self.check_model()
         if self.labels:

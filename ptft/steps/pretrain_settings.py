@@ -33,6 +33,7 @@ from ptft.objectives.objective import Objective
 from ptft.objectives.packed_plan import Packing
 from ptft.sharding import sharding_asked
 from ptft.steps.evaluation_texts import evaluation_texts
+from ptft.steps.pushing import Pushed
 from ptft.steps.training_step import TrainingStep
 from ptft.tokenization import (
     Kind,
@@ -51,7 +52,7 @@ from ptft.training.ramp import BatchRamp
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
 
 
-class PretrainSettings(TrainingStep):
+class PretrainSettings(TrainingStep, Pushed):
     """What pretraining needs to know."""
 
     corpus: CorpusSettings = CorpusSettings()
@@ -123,6 +124,7 @@ class PretrainSettings(TrainingStep):
     def check(self) -> None:
         """Refuse what cannot work before anything is written."""
         self.check_training()
+        self.check_push()
         self._check_objectives()
         if (self.milestones_words or self.keep_best) and sharding_asked():
             raise DeviceError("milestones_words, keep_best: are not written under FSDP; leave them out, or use DDP")
