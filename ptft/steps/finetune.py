@@ -294,7 +294,7 @@ def score(
     return classification_figures(gold, probabilities.argmax(1), len(classifier.labels), seed=0), probabilities
 
 
-class Finetune(FinetuneSettings, Pushed):
+class Finetune(Pushed, FinetuneSettings):
     """Fine-tune a classifier on labelled texts or pairs of texts, once for each seed."""
 
     name: ClassVar[str] = "finetune"

@@ -52,7 +52,7 @@ from ptft.training.ramp import BatchRamp
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
 
 
-class PretrainSettings(TrainingStep, Pushed):
+class PretrainSettings(Pushed, TrainingStep):
     """What pretraining needs to know."""
 
     corpus: CorpusSettings = CorpusSettings()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from ptft.config import Settings
 from ptft.display import Display
