@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -54,8 +56,24 @@ def default_pooling(*, both_ways: bool) -> Pooling:
 
 def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
     """Whether a checkpoint was fine-tuned to classify, so that its language-model head is gone."""
-    is_stock = any(n.endswith("ForSequenceClassification") for n in config.architectures or [])
-    return is_stock or (Path(checkpoint_folder(name)) / "head.json").exists()
+    return _is_stock_classifier(config) or _head_folder(name, config) is not None
+
+
+def _is_stock_classifier(config: PretrainedConfig) -> bool:
+    return any(n.endswith("ForSequenceClassification") for n in config.architectures or [])
+
+
+def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
+    """Where the files of a head of ours lie, fetched if the model is on the Hub; None if it has none."""
+    folder = Path(checkpoint_folder(name))
+    if folder.exists():
+        return folder if (folder / "head.json").exists() else None
+    if not any(n.endswith("Model") and not n.endswith("LMHeadModel") for n in config.architectures or []):
+        return None  # no stock backbone: the Hub need not be asked
+    try:
+        return [Path(hf_hub_download(str(name), file)).parent for file in ("head.safetensors", "head.json")][-1]
+    except EntryNotFoundError:
+        return None
 
 
 class Classifier(nn.Module):
@@ -236,10 +254,10 @@ def open_classifier(name: str | Path) -> Classifier:
     Raises:
         CheckpointError: There is no classifier.
     """
-    folder = Path(checkpoint_folder(name))
-    if not (folder / "head.json").exists():
-        config = read_config(folder if folder.exists() else name)
-        if not any(n.endswith("ForSequenceClassification") for n in config.architectures or []):
+    config = read_config(name)
+    folder = _head_folder(name, config)
+    if folder is None:
+        if not _is_stock_classifier(config):
             raise CheckpointError(
                 f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=..."
             )
@@ -253,7 +271,7 @@ def open_classifier(name: str | Path) -> Classifier:
         labels, pooling = facts["labels"], facts["pooling"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
-    body, _ = open_model(folder, "backbone", 0)
+    body, _ = open_model(name, "backbone", 0)
     classifier = _classifier(body, False, pooling, labels, 0.0)
     classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
     return classifier

@@ -139,13 +139,11 @@ def _what_it_is(config: dict[str, Any], architecture: str, base: str, labels: Se
 
 
 def _head_warning(is_inside: bool, hub_name: str) -> str:
-    fetch = f"hf download {hub_name} --local-dir {hub_name.rpartition('/')[2]}\n" if hub_name else ""
-    folder = hub_name.rpartition("/")[2] or "RUN_FOLDER"
     return (
         "**The classification head is not among this folder's stock weights.** They are the backbone; the head is in "
         f"`head.safetensors` and `head.json` {'in' if is_inside else 'beside'} this folder. "
         '`pipeline("text-classification")` would put a random head on the backbone and answer by chance. '
-        f"Use ptft instead:\n\n```bash\n{fetch}ptft predict model={folder} data=rows.csv out=labels.csv\n```"
+        f"Use ptft instead:\n\n```bash\nptft predict model={hub_name or 'RUN_FOLDER'} data=rows.csv out=labels.csv\n```"
     )
 
 

@@ -1,9 +1,13 @@
 """``push=user/name``: the model of a finished run goes to the Hub, here a server that speaks its few routes."""
 
 import base64
+import hashlib
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +15,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
 
+import ptft
 from ptft.cli import command
 from ptft.config import load
 from ptft.errors import DeviceError, RecipeError
@@ -51,13 +56,23 @@ class _Routes(BaseHTTPRequestHandler):
                 hub.files[repo[1], line["value"]["path"]] = base64.b64decode(line["value"]["content"])
         return self._answer(200, {"commitUrl": f"{hub.address}/{repo[1]}/commit/{COMMIT}", "commitOid": COMMIT})
 
-    def _answer(self, code, content):
-        body = json.dumps(content).encode()
+    def do_GET(self):
+        found = re.fullmatch(r"/(.+)/resolve/main/(.+)", self.path)
+        content = self.server.files.get(found.groups()) if found else None
+        if content is None:
+            return self._answer(404, {}, {"X-Error-Code": "EntryNotFound"})
+        return self._answer(200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'})
+
+    do_HEAD = do_GET
+
+    def _answer(self, code, content, headers=()):
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *arguments):
         pass
@@ -110,9 +125,20 @@ def test_the_card_that_is_sent_names_the_place(finetune, hub, tmp_path):
     finetune(push="ann/weather")
     text = sent(hub)["README.md"].decode()
     assert 'folder = "ann/weather"' in text
-    assert "hf download ann/weather --local-dir weather\nptft predict model=weather data=rows.csv" in text
+    assert "ptft predict model=ann/weather data=rows.csv out=labels.csv" in text
     assert str(tmp_path) not in text
     assert ModelCard(text).data.model_name == "weather"
+
+
+def test_others_use_it_by_its_name(finetune, hub, table, tmp_path):
+    """Its head is one of ours, which no stock class knows."""
+    finetune(push="ann/weather", pooling="mean")
+    ptft.predict(model=str(tmp_path / "run"), data=str(table), precision="fp32", out=str(tmp_path / "here.csv"))
+    elsewhere = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+    typed = ["predict", "model=ann/weather", f"data={table}", "precision=fp32", f"out={tmp_path / 'there.csv'}"]
+    done = subprocess.run([sys.executable, "-m", "ptft", *typed], env=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "there.csv").read_text() == (tmp_path / "here.csv").read_text()
 
 
 def test_a_run_may_be_sent_when_it_is_long_finished(finetune, hub, tmp_path):
