@@ -10,7 +10,8 @@ from ptft.compute import is_main, resolve_precision, wait_for_all
 from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError, UserError
-from ptft.report import write_card, write_report
+from ptft.report import write_report
+from ptft.report.card import write_card
 from ptft.steps import STEPS
 from ptft.steps.folder import Standing, begun, clear_lock, finish, standing, undo
 from ptft.steps.pushing import Pushed, push_model

@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ptft.report.folder import RunFolder
+from ptft.report.tables import is_number
 
 _METRICS = {
     "accuracy": ("accuracy", "accuracy", "low", "high"),
@@ -87,7 +88,7 @@ def _pretraining_results(run: RunFolder) -> list[EvalResult]:
             metric_type=metric, metric_value=round(run.figures[key], 4), metric_name=title,
         )
         for key, (task, metric, title) in _PRETRAINING.items()
-        if key in run.figures
+        if is_number(run.figures.get(key))
     ]  # fmt: skip
 
 

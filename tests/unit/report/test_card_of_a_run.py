@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from ptft.config import load
-from ptft.report import write_card
+from ptft.report.card import write_card
 from ptft.steps import STEPS
 
 

@@ -161,8 +161,9 @@ def test_a_pretrained_model_is_sent(step, pretrain_settings, hub, tmp_path):
 def test_what_the_hub_refuses_loses_nothing(place, finetune, hub, tmp_path, capsys):
     """And what the sentence says to type sends it."""
     hub.refuses = place
+    (tmp_path / "run").mkdir()  # so that resume=false takes another folder
     sentence = (
-        r"push: .*run is finished, but its model could not be sent to 'ann/weather' \(.*\); this sends it again: "
+        r"push: .*run-2 is finished, but its model could not be sent to 'ann/weather' \(.*\); this sends it again: "
     )
     with pytest.raises(DeviceError, match=sentence) as refused:
         finetune(push="ann/weather", push_private=False, resume=False)
