@@ -30,8 +30,11 @@ class Pushed(Settings):
             return
         try:
             validate_repo_id(self.push)
-        except HFValidationError as error:
-            raise RecipeError(f"push: {str(error).rstrip('.')}; give user/name") from None
+        except HFValidationError:
+            raise RecipeError(
+                f"push: {self.push!r} cannot be the name of a repository; give user/name, of letters, digits and "
+                "single '-', '_', '.', at most 96 in all"
+            ) from None
         if "/" not in self.push:
             raise RecipeError(f"push: {self.push!r} names no user or organisation; give user/{self.push}")
         if is_offline_mode():

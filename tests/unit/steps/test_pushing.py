@@ -187,8 +187,8 @@ def test_no_hub_there(finetune, hub, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("ann weather", r"push: Repo id must use alphanumeric chars.*'ann weather'; give user/name"),
-        ("a/b/c", r"push: Repo id must be in the form .*; give user/name"),
+        ("ann weather", r"push: 'ann weather' cannot be the name of a repository; give user/name, of letters"),
+        ("a/b/c", r"push: 'a/b/c' cannot be the name of a repository; give user/name, of letters"),
         ("weather", r"push: 'weather' names no user or organisation; give user/weather"),
     ],
 )
