@@ -177,6 +177,17 @@ def test_what_the_hub_refuses_loses_nothing(place, finetune, hub, tmp_path, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
 
 
+def test_what_is_typed_again_asks_for_the_same(finetune, hub):
+    """The recipe of a run that was finished before knows nothing of it."""
+    finetune()
+    hub.refuses = "/create"
+    with pytest.raises(DeviceError) as refused:
+        finetune(push="ann/weather", push_private=False)
+    hub.refuses = ""
+    assert command(shlex.split(str(refused.value).rpartition(": ptft ")[2])) == 0
+    assert [made["visibility"] for made in hub.made] == ["public"]
+
+
 def test_no_hub_there(finetune, hub, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DeviceError, match=r"is finished, but its model could not be sent to 'ann/weather' \(.*refused"):
