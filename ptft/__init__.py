@@ -8,7 +8,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptft.api import bench, compare, curve, evaluate, finetune, generate, predict, pretrain, prompt, run, tokenizer
+    from ptft.api import (
+        bench,
+        compare,
+        curve,
+        evaluate,
+        export,
+        finetune,
+        generate,
+        predict,
+        pretrain,
+        prompt,
+        run,
+        tokenizer,
+    )
     from ptft.errors import CheckpointError, DataError, DeviceError, RecipeError, UserError
     from ptft.prompting import Template, evaluate_prompts, loglikelihoods
 
@@ -18,6 +31,7 @@ _HOME = {
         "compare",
         "curve",
         "evaluate",
+        "export",
         "finetune",
         "generate",
         "predict",
@@ -42,6 +56,7 @@ __all__ = [
     "curve",
     "evaluate",
     "evaluate_prompts",
+    "export",
     "finetune",
     "generate",
     "loglikelihoods",

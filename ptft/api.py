@@ -60,6 +60,11 @@ def generate(**settings: Any) -> str:
     return _act("generate", settings)
 
 
+def export(**settings: Any) -> str:
+    """Write a model as ONNX; see ``ptft export --help``. Returns what was written and how far it is from torch."""
+    return _act("export", settings)
+
+
 def compare(**settings: Any) -> str:
     """Measure tokenizers side by side; see ``ptft compare --help``. Returns a line for each script and tokenizer."""
     return _act("compare", settings)

@@ -10,9 +10,11 @@ from ptft.compute import is_main, resolve_precision, wait_for_all
 from ptft.config import RECIPE_KEYS, load
 from ptft.display import Display, Silent
 from ptft.errors import CheckpointError, UserError
-from ptft.report import write_card, write_report
+from ptft.report import write_report
+from ptft.report.card import write_card
 from ptft.steps import STEPS
 from ptft.steps.folder import Standing, begun, clear_lock, finish, standing, undo
+from ptft.steps.pushing import Pushed, push_model
 from ptft.steps.step import Place, Step
 from ptft.training.checkpoint import kept_precision
 
@@ -20,7 +22,8 @@ from ptft.training.checkpoint import kept_precision
 def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     """Do one step in its run folder and return what its ``result.json`` holds.
 
-    A finished run is only reported; an interrupted one goes on; a folder with another run's settings is refused.
+    A finished run is only reported, and its model sent if ``push`` is given; an interrupted one goes on; a folder with
+    another run's settings is refused.
 
     Raises:
         UserError: A setting, a file or the folder is not as it must be; nothing is left behind then, unless training
@@ -30,12 +33,15 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     stand = standing(step)
     wait_for_all()  # each process has looked before one of them writes
     if stand.is_finished:
+        if isinstance(step, Pushed):
+            step.check_push()
         display.say(f"{stand.folder} is finished; nothing to do (resume=false runs it again in a new folder)")
         if is_main():
             clear_lock(stand.folder)
         if is_main() and not (stand.folder / "report.html").exists():  # killed or out of room at the very end
             with suppress(OSError):
                 _describe(stand.folder)
+        _push(step, stand.folder, display)
         return read_result(stand.folder)
     step.check()
     wait_for_all()  # none has found a mistake
@@ -45,6 +51,7 @@ def execute(step: Step, display: Display | None = None) -> dict[str, Any]:
     with beginning as made:
         _work(step, stand, made, display)
     wait_for_all()
+    _push(step, stand.folder, display)
     return read_result(stand.folder)
 
 
@@ -75,6 +82,13 @@ def _describe(folder: Path) -> None:
     if (folder / "model" / "config.json").exists():
         write_card(folder / "model", folder)
     write_report(folder)
+
+
+def _push(step: Step, folder: Path, display: Display) -> None:
+    """Send the model of a finished run to the Hub, if that is asked for."""
+    if isinstance(step, Pushed) and step.push and is_main():
+        write_card(folder / "model", folder, step.push)
+        display.say(f"sent to {push_model(folder, step.name, step, display)}")
 
 
 def perform(

@@ -14,7 +14,8 @@ from ptft.errors import DataError, RecipeError
 from ptft.finetuning.classification import predict_probabilities
 from ptft.finetuning.texts import encode_examples
 from ptft.models.building import check_length, max_positions
-from ptft.models.classifier import Classifier, open_classifier
+from ptft.models.classifier import Classifier
+from ptft.models.classifier_files import open_classifier
 from ptft.tasks.table import read_inputs
 from ptft.tasks.task import Example
 from ptft.tokenization import load_tokenizer, tokenizer_folder

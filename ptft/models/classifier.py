@@ -1,41 +1,32 @@
 """Text classifiers: the stock class where it has the pooling asked for, else a stock backbone and a head of ours."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel
 
-from ptft.errors import CheckpointError
 from ptft.models.building import (
     CLASSIFIER_HEADS,
     Head,
-    checkpoint_folder,
     has_head,
     new_model,
     open_model,
     read_config,
-    save_model,
     set_dropout,
 )
 from ptft.models.packed_attention import packed_inputs
 from ptft.models.pooling import Pooling, pool, pooled_width
 from ptft.models.scalar_mix import ScalarMix
 from ptft.tasks.problem import Problem
-from ptft.tasks.problems import PROBLEMS
 from ptft.tasks.problems.classification import Classification
 
 _CLASSIFICATION = Classification()
-_STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
 # What stock classes call the problems that their sequence classifier solves.
-_PROBLEM_TYPES: Mapping[str, Any] = {"regression": "regression", "multi_label": "multi_label_classification"}
+PROBLEM_TYPES: Mapping[str, Any] = {"regression": "regression", "multi_label": "multi_label_classification"}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_MIX = "mix."  # begins the names of the mixture's weights
 # Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
 _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
     "bert": ("cls",),
@@ -61,12 +52,6 @@ def attends_both_ways(config: PretrainedConfig) -> bool:
 def default_pooling(*, both_ways: bool) -> Pooling:
     """``last`` where only the last token has seen the text, else ``mean``: the better choice for small models."""
     return "mean" if both_ways else "last"
-
-
-def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
-    """Whether a checkpoint was fine-tuned to classify, so that its language-model head is gone."""
-    is_stock = any(n.endswith(_STOCK_CLASSES) for n in config.architectures or [])
-    return is_stock or (Path(checkpoint_folder(name)) / "head.json").exists()
 
 
 class Classifier(nn.Module):
@@ -256,7 +241,7 @@ def new_classifier(
     if kind != "backbone":
         config.id2label = dict(enumerate(labels or ["LABEL_0"]))
         config.label2id = {label: index for index, label in config.id2label.items()}
-        config.problem_type = _PROBLEM_TYPES.get(problem.name)
+        config.problem_type = PROBLEM_TYPES.get(problem.name)
         if config.model_type == "modernbert":
             config.classifier_pooling = pooling
     if isinstance(model, PretrainedConfig):
@@ -266,7 +251,7 @@ def new_classifier(
         body, missing = open_model(model, kind, seed, config)
     head_dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
     made = (
-        _own(body, pooling, labels, head_dropout, problem, mixes_layers=mixes_layers)
+        own_head(body, pooling, labels, head_dropout, problem, mixes_layers=mixes_layers)
         if kind == "backbone"
         else Classifier(body, None, pooling, labels, head_dropout, problem=problem)
     )
@@ -287,7 +272,7 @@ def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
     return ("last",) if is_decoder_config(config) else _STOCK_POOLINGS.get(config.model_type, ())
 
 
-def _own(
+def own_head(
     body: PreTrainedModel,
     pooling: Pooling,
     labels: Sequence[str],
@@ -306,64 +291,3 @@ def _own(
     nn.init.zeros_(head.bias)
     mix = ScalarMix(body.config.num_hidden_layers + 1) if mixes_layers else None
     return Classifier(body, head, pooling, labels, dropout, mix, problem)
-
-
-def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
-    save_model(classifier.model, tokenizer, folder)
-    if classifier.head is not None:
-        own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
-        save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
-        facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
-        if classifier.problem.name != _CLASSIFICATION.name:
-            facts["problem"] = classifier.problem.name
-        if classifier.mix is not None:
-            facts["scalar_mix"] = True
-        (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
-
-
-def open_classifier(name: str | Path) -> Classifier:
-    """Open what :func:`save_classifier` wrote, or any stock sequence classifier.
-
-    Raises:
-        CheckpointError: There is no classifier.
-    """
-    folder = Path(checkpoint_folder(name))
-    if not (folder / "head.json").exists():
-        config = read_config(folder if folder.exists() else name)
-        if not is_classifier(name, config):
-            raise CheckpointError(
-                f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=..."
-            )
-        problem = PROBLEMS[_stock_problem(config)]()
-        model, _ = open_model(name, "token_classification" if problem.unit == "word" else "classification", 0, config)
-        labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
-        pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), "cls")[0]
-        return Classifier(model, None, pooling, () if problem.name == "regression" else labels, 0.0, problem=problem)
-    try:
-        facts = json.loads((folder / "head.json").read_text())
-        weights = load_file(folder / "head.safetensors")
-        labels, pooling, is_mixed = facts["labels"], facts["pooling"], facts.get("scalar_mix", False)
-        problem = PROBLEMS[facts.get("problem", _CLASSIFICATION.name)]()
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
-    body, _ = open_model(folder, "backbone", 0)
-    classifier = _own(body, pooling, labels, 0.0, problem, mixes_layers=is_mixed)
-    if classifier.mix is not None:
-        classifier.mix.load_state_dict({name: weights.pop(f"{_MIX}{name}") for name in classifier.mix.state_dict()})
-    classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
-    return classifier
-
-
-def _stock_problem(config: PretrainedConfig) -> str:
-    """The problem that a stock classifier is for, by its configuration."""
-    if any(name.endswith("ForTokenClassification") for name in config.architectures or []):
-        return "token_classification"
-    names = {kind: name for name, kind in _PROBLEM_TYPES.items()}
-    if config.problem_type is None and config.num_labels == 1:
-        return "regression"  # as the stock class takes it
-    return names.get(config.problem_type or "", _CLASSIFICATION.name)
-
-
-def _prefixed(mix: ScalarMix) -> dict[str, Tensor]:
-    return {f"{_MIX}{name}": tensor for name, tensor in mix.state_dict().items()}

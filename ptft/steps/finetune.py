@@ -20,12 +20,14 @@ from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.scale import Scale
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_examples
 from ptft.models.building import growth_note, read_config
-from ptft.models.classifier import Classifier, is_decoder_config, save_classifier
+from ptft.models.classifier import Classifier, is_decoder_config
+from ptft.models.classifier_files import save_classifier
 from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.objectives.rows import Vocabulary
 from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
+from ptft.steps.pushing import Pushed
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.tasks.problems import PROBLEMS
@@ -128,7 +130,7 @@ def score(
     return figures, len(answers) == 1 < len(rows)
 
 
-class Finetune(FinetuneSettings):
+class Finetune(Pushed, FinetuneSettings):
     """Fine-tune a classifier on labelled texts or pairs of texts, once for each seed."""
 
     name: ClassVar[str] = "finetune"
@@ -139,6 +141,7 @@ class Finetune(FinetuneSettings):
 
     def check(self) -> None:
         """Read everything that can be read."""
+        self.check_push()
         data, _ = self.check_data()
         self.check_model()
         if self.labels:

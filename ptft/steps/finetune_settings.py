@@ -24,13 +24,7 @@ from ptft.models.building import (
     open_trained,
     read_config,
 )
-from ptft.models.classifier import (
-    Classifier,
-    attends_both_ways,
-    default_pooling,
-    is_decoder_config,
-    new_classifier,
-)
+from ptft.models.classifier import Classifier, attends_both_ways, default_pooling, is_decoder_config, new_classifier
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.sharding import sharding_asked

@@ -202,8 +202,13 @@ def _device() -> str:
 
 
 def parent(name: str) -> dict[str, Any]:
-    """What a lineage says of a model or tokenizer that a result was made from: its path and its own manifest."""
+    """What a lineage says of a model or tokenizer that a result was made from: its path and its own manifest.
+
+    ``hub`` says that the path is a name on the Hub.
+    """
     folder = Path(name)
+    if not folder.exists():
+        return {"path": name, "hub": True}
     facts = milestone(folder)
     found: dict[str, Any] = {"path": name, **({"milestone": facts} if facts else {})}
     for candidate in (folder, folder.parent, *([folder.parent.parent] if facts else [])):

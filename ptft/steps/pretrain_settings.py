@@ -24,7 +24,8 @@ from ptft.models.building import (
     read_config,
     set_dropout,
 )
-from ptft.models.classifier import is_classifier, is_decoder_config
+from ptft.models.classifier import is_decoder_config
+from ptft.models.classifier_files import is_classifier
 from ptft.models.packed_attention import PackedAttention, check_packable, check_varlen
 from ptft.models.presets import PRESETS
 from ptft.objectives import OBJECTIVES
@@ -33,6 +34,7 @@ from ptft.objectives.objective import Objective
 from ptft.objectives.packed_plan import Packing
 from ptft.sharding import sharding_asked
 from ptft.steps.evaluation_texts import evaluation_texts
+from ptft.steps.pushing import Pushed
 from ptft.steps.training_step import TrainingStep
 from ptft.tokenization import (
     Kind,
@@ -51,7 +53,7 @@ from ptft.training.ramp import BatchRamp
 _A = {"encoder": "an encoder", "decoder": "a decoder"}
 
 
-class PretrainSettings(TrainingStep):
+class PretrainSettings(Pushed, TrainingStep):
     """What pretraining needs to know."""
 
     corpus: CorpusSettings = CorpusSettings()
@@ -123,6 +125,7 @@ class PretrainSettings(TrainingStep):
     def check(self) -> None:
         """Refuse what cannot work before anything is written."""
         self.check_training()
+        self.check_push()
         self._check_objectives()
         if (self.milestones_words or self.keep_best) and sharding_asked():
             raise DeviceError("milestones_words, keep_best: are not written under FSDP; leave them out, or use DDP")

@@ -67,16 +67,23 @@ def write_aside(target: Path, what: str, write: Callable[[Path], object]) -> Non
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+@contextmanager
+def file_written_aside(target: Path) -> Iterator[Path]:
+    """A file to write that becomes ``target``, flushed, when all is written; nothing is left if that fails."""
+    partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         flush(partial)
-        partial.replace(path)
-        flush(path.parent)
+        partial.replace(target)
+        flush(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    with file_written_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def is_unwritable(error: Exception) -> bool:

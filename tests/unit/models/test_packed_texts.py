@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts
 from ptft.models.attention import BOTH_WAYS
-from ptft.models.classifier import new_classifier, open_classifier, stock_poolings
+from ptft.models.classifier import new_classifier, stock_poolings
+from ptft.models.classifier_files import open_classifier
 from ptft.models.packed_attention import is_packable
 from ptft.models.plain_attention import PLAIN
 from ptft.models.pooling import pool

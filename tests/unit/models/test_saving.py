@@ -19,7 +19,8 @@ from transformers import (
 
 from ptft.errors import CheckpointError
 from ptft.models.building import grow_embeddings, open_model, read_config, save_model
-from ptft.models.classifier import attends_both_ways, default_pooling, new_classifier, open_classifier, save_classifier
+from ptft.models.classifier import attends_both_ways, default_pooling, new_classifier
+from ptft.models.classifier_files import open_classifier, save_classifier
 from ptft.tokenization import load_tokenizer
 
 KEYS = ("missing_keys", "unexpected_keys", "mismatched_keys")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ptft.errors import CheckpointError
-from ptft.report import write_card
+from ptft.report.card import write_card
 
 
 def make(tmp_path, architecture="BertForPreTraining", head_at=None, **config):

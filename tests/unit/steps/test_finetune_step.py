@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from ptft.errors import CheckpointError, DataError, RecipeError, UserError
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
-from ptft.models.classifier import open_classifier
+from ptft.models.classifier_files import open_classifier
 from ptft.run import perform
 
 FIGURES = {f"test.{name}" for name in ("accuracy", "low", "high", "macro_f1", "mcc", "majority")}

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ptft.actions.eval import Eval
 from ptft.display import Silent
 from ptft.errors import RecipeError
-from ptft.models.classifier import open_classifier
+from ptft.models.classifier_files import open_classifier
 from ptft.objectives.hybrid import Hybrid
 from ptft.objectives.policies.whole_word import WholeWord
 

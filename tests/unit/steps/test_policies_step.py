@@ -11,7 +11,8 @@ from ptft.compute import Compute
 from ptft.finetuning.classification import predict_logits
 from ptft.finetuning.policies import POLICIES
 from ptft.finetuning.texts import encode_texts
-from ptft.models.classifier import Classifier, open_classifier
+from ptft.models.classifier import Classifier
+from ptft.models.classifier_files import open_classifier
 from ptft.tokenization import load_tokenizer
 
 TINY = {"length": 32, "min_steps": 0, "lr": 0.01, "log_every_steps": 1, "rows_per_step": 8}

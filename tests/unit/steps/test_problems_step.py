@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification, pipeline
 
 from ptft.api import predict
 from ptft.errors import DataError, RecipeError
-from ptft.models.classifier import open_classifier
+from ptft.models.classifier_files import open_classifier
 
 TINY = {"length": 48, "min_steps": 0, "lr": 0.01, "log_every_steps": 1, "rows_per_step": 16, "budget": "60steps"}
 WARM = ["red", "orange", "sun", "fire", "summer"]

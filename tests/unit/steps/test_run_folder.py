@@ -9,7 +9,7 @@ from filelock import FileLock
 from ptft.config import load
 from ptft.errors import RecipeError
 from ptft.run import execute
-from ptft.steps.folder import finish, write_text
+from ptft.steps.folder import finish, parent, write_text
 from ptft.steps.tokenizer import Tokenizer
 
 
@@ -188,3 +188,8 @@ def test_the_lock_of_a_process_that_was_killed_at_its_very_end_goes(tokenizer, t
         assert lock.exists()
     tokenizer()
     assert not lock.exists()
+
+
+def test_a_parent_without_a_folder_is_one_of_the_hub(tmp_path):
+    assert parent("ann/encoder") == {"path": "ann/encoder", "hub": True}
+    assert parent(str(tmp_path)) == {"path": str(tmp_path)}

@@ -1,0 +1,105 @@
+"""Classifiers as files: what is written, and how it is found and opened again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from ptft.errors import CheckpointError
+from ptft.models.building import checkpoint_folder, open_model, read_config, save_model
+from ptft.models.classifier import PROBLEM_TYPES, Classifier, own_head, stock_poolings
+from ptft.models.scalar_mix import ScalarMix
+from ptft.tasks.problems import PROBLEMS
+from ptft.tasks.problems.classification import Classification
+
+_CLASSIFICATION = Classification()
+_STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
+_MIX = "mix."  # begins the names of the mixture's weights
+
+
+def is_classifier(name: str | Path, config: PretrainedConfig) -> bool:
+    """Whether a checkpoint was fine-tuned to classify, so that its language-model head is gone."""
+    return _is_stock_classifier(config) or _head_folder(name, config) is not None
+
+
+def _is_stock_classifier(config: PretrainedConfig) -> bool:
+    return any(n.endswith(_STOCK_CLASSES) for n in config.architectures or [])
+
+
+def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
+    """Where the files of a head of ours lie, fetched if the model is on the Hub; None if it has none."""
+    folder = Path(checkpoint_folder(name))
+    if folder.exists():
+        return folder if (folder / "head.json").exists() else None
+    if not any(n.endswith("Model") and not n.endswith("LMHeadModel") for n in config.architectures or []):
+        return None  # no stock backbone: the Hub need not be asked
+    try:
+        return [Path(hf_hub_download(str(name), file)).parent for file in ("head.safetensors", "head.json")][-1]
+    except EntryNotFoundError:
+        return None
+
+
+def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
+    save_model(classifier.model, tokenizer, folder)
+    if classifier.head is not None:
+        own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
+        save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
+        facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        if classifier.problem.name != _CLASSIFICATION.name:
+            facts["problem"] = classifier.problem.name
+        if classifier.mix is not None:
+            facts["scalar_mix"] = True
+        (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def open_classifier(name: str | Path) -> Classifier:
+    """Open what :func:`save_classifier` wrote, or any stock sequence classifier.
+
+    Raises:
+        CheckpointError: There is no classifier.
+    """
+    config = read_config(name)
+    folder = _head_folder(name, config)
+    if folder is None:
+        if not _is_stock_classifier(config):
+            raise CheckpointError(
+                f"{str(name)!r} is no classifier; fine-tune it first: ptft finetune model={name} data=..."
+            )
+        problem = PROBLEMS[_stock_problem(config)]()
+        model, _ = open_model(name, "token_classification" if problem.unit == "word" else "classification", 0, config)
+        labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
+        pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), "cls")[0]
+        return Classifier(model, None, pooling, () if problem.name == "regression" else labels, 0.0, problem=problem)
+    try:
+        facts = json.loads((folder / "head.json").read_text())
+        weights = load_file(folder / "head.safetensors")
+        labels, pooling, is_mixed = facts["labels"], facts["pooling"], facts.get("scalar_mix", False)
+        problem = PROBLEMS[facts.get("problem", _CLASSIFICATION.name)]()
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
+    body, _ = open_model(name, "backbone", 0)
+    classifier = own_head(body, pooling, labels, 0.0, problem, mixes_layers=is_mixed)
+    if classifier.mix is not None:
+        classifier.mix.load_state_dict({name: weights.pop(f"{_MIX}{name}") for name in classifier.mix.state_dict()})
+    classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
+    return classifier
+
+
+def _stock_problem(config: PretrainedConfig) -> str:
+    """The problem that a stock classifier is for, by its configuration."""
+    if any(name.endswith("ForTokenClassification") for name in config.architectures or []):
+        return "token_classification"
+    names = {kind: name for name, kind in PROBLEM_TYPES.items()}
+    if config.problem_type is None and config.num_labels == 1:
+        return "regression"  # as the stock class takes it
+    return names.get(config.problem_type or "", _CLASSIFICATION.name)
+
+
+def _prefixed(mix: ScalarMix) -> dict[str, Tensor]:
+    return {f"{_MIX}{name}": tensor for name, tensor in mix.state_dict().items()}
