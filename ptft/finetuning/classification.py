@@ -19,10 +19,18 @@ from ptft.tasks.task import Example
 class ClassificationModule(nn.Module):
     """A classifier as the loop wants it: from a batch to the sum of its losses."""
 
+    label_weights: Float[Tensor, " labels"] | None
+    """Factors of the labels' losses, if they are weighted."""
+
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
         self.weights: Mapping[str, float] = {"classify": 1.0}
+        self.register_buffer("label_weights", None, persistent=False)
+
+    def weigh(self, label_weights: Float[Tensor, " labels"]) -> None:
+        """Let losses of classification count by their labels."""
+        self.label_weights = label_weights
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The sum of the problem's losses over the batch; of texts, or of features that a body gave."""
@@ -32,7 +40,11 @@ class ClassificationModule(nn.Module):
 
     def loss_sum(self, logits: Float[Tensor, "units outputs"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """The sum of the problem's losses over the batch."""
-        return self.classifier.problem.loss_sum(logits, batch["labels"])
+        if self.label_weights is None:
+            return self.classifier.problem.loss_sum(logits, batch["labels"])
+        return torch.nn.functional.cross_entropy(
+            logits.float(), batch["labels"], weight=self.label_weights, reduction="sum"
+        )
 
 
 def predict_logits(

@@ -26,6 +26,7 @@ from ptft.tasks.problems.classification import Classification
 _CLASSIFICATION = Classification()
 # What stock classes call the problems that their sequence classifier solves.
 PROBLEM_TYPES: Mapping[str, Any] = {"regression": "regression", "multi_label": "multi_label_classification"}
+_HEAD_STD = 0.02
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
 _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
@@ -138,6 +139,13 @@ class Classifier(nn.Module):
         if self.head is not None:
             return self.head
         return [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)][-1]
+
+    def forget_head(self) -> None:
+        """Draw the layer that gives the logits anew, from torch's generator."""
+        layer = self.output_layer()
+        nn.init.normal_(layer.weight, std=_HEAD_STD)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
@@ -287,7 +295,7 @@ def own_head(
         pooler.requires_grad_(False)
     width = body.config.hidden_size if problem.unit == "word" else pooled_width(body.config.hidden_size, pooling)
     head = nn.Linear(width, problem.num_outputs(labels))
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
     mix = ScalarMix(body.config.num_hidden_layers + 1) if mixes_layers else None
-    return Classifier(body, head, pooling, labels, dropout, mix, problem)
+    made = Classifier(body, head, pooling, labels, dropout, mix, problem)
+    made.forget_head()
+    return made

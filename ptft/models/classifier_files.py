@@ -91,6 +91,17 @@ def open_classifier(name: str | Path) -> Classifier:
     return classifier
 
 
+def take_over_head(classifier: Classifier, name: str | Path) -> None:
+    """Give a classifier on a fine-tuned checkpoint's body that checkpoint's head, if it is of the same kind."""
+    former = open_classifier(name)
+    is_same = former.pooling == classifier.pooling and (former.mix is None) == (classifier.mix is None)
+    if classifier.head is None or former.head is None or not is_same:
+        return  # a stock head came with the stock class
+    classifier.head.load_state_dict(former.head.state_dict())
+    if classifier.mix is not None and former.mix is not None:
+        classifier.mix.load_state_dict(former.mix.state_dict())
+
+
 def _stock_problem(config: PretrainedConfig) -> str:
     """The problem that a stock classifier is for, by its configuration."""
     if any(name.endswith("ForTokenClassification") for name in config.architectures or []):

@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, cast
 
+import torch
 from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
@@ -25,16 +30,18 @@ from ptft.models.classifier_files import save_classifier
 from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
 from ptft.objectives.rows import Vocabulary
+from ptft.sharding import load_state, whole_state
 from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.pushing import Pushed
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.tasks.problems import PROBLEMS
-from ptft.tasks.table import subset
+from ptft.tasks.table import balanced_weights, subset
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import tokenizer_hash
 from ptft.training.aside import write_aside
+from ptft.training.best import Best
 from ptft.training.meters import Cost, speed
 from ptft.training.session import fit
 from ptft.training.totals import Totals
@@ -88,6 +95,8 @@ def train_one(
     adapters_seed = int(rng.bits(seed, rng.key_of("adapters"))) >> 1
     restore = policy.adapt(cast("PreTrainedModel", classifier.model.base_model), adapters_seed)
     module = policy.module(classifier, partial(settings.language_model, tokenizer))
+    if settings.class_weights == "balanced":
+        module.weigh(torch.tensor(balanced_weights(data), dtype=torch.float32))
     compute.place(module)
     first_step = partial(settings.first_step, num_rows=len(data.train))
     groups = policy.groups(module, missing, lr, settings.optimizer.weight_decay, first_step)
@@ -107,16 +116,38 @@ def train_one(
         source = policy.batches(texts, Vocabulary.of(tokenizer), seed, is_decoder=is_decoder)
         width = texts.mean_width(settings.rows_at_once(compute.num_processes))
         flops = model_flops(classifier.model, width)
-    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled)
+    an_epoch = max(1, first_step(1)) if settings.keep_best else 0
+    plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled, evaluate_every_steps=an_epoch)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
-    totals = fit(
-        module, module.weights, source, optimizers, settings.schedule, compute, plan, display,
-        folder=folder, identity=identity, cost=Cost.on(compute, flops), what=what,
-    )  # fmt: skip
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(TemporaryDirectory()))
+        best = Best(place / "best", partial(_keep, module), settings.patience * an_epoch) if an_epoch else None
+        totals = fit(
+            module, module.weights, source, optimizers, settings.schedule, compute, plan, display, folder=folder,
+            identity=identity, cost=Cost.on(compute, flops), what=what, best=best,
+            measure=partial(_measured, best, classifier, encoded, compute) if best else None,
+        )  # fmt: skip
+        if best is not None:
+            load_state(module, load_file(place / "best" / "weights.safetensors"))
+            display.say(f"{what}: the best of the epochs ends with step {best.step}")
     trained = compute.whole(module).classifier
     restore()
     scale.widen(trained.output_layer())
     return trained, totals, missing
+
+
+def _keep(module: nn.Module, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    save_file(whole_state(module), folder / "weights.safetensors")
+
+
+def _measured(best: Best, classifier: Classifier, encoded: Encoded, compute: Compute, step: int) -> dict[str, float]:
+    """The main figure of the validation rows after a step, of which ``best`` takes note."""
+    metric = classifier.problem.metric
+    value = score(classifier, encoded.data.valid, encoded.valid, compute)[0][metric]
+    best.measured(step, -value, is_main=compute.is_main)
+    compute.wait()
+    return {f"valid.{metric}": value}
 
 
 def score(

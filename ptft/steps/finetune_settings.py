@@ -1,5 +1,6 @@
 """The settings of fine-tuning, and what they make of a checkpoint and a task."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -25,6 +26,7 @@ from ptft.models.building import (
     read_config,
 )
 from ptft.models.classifier import Classifier, attends_both_ways, default_pooling, is_decoder_config, new_classifier
+from ptft.models.classifier_files import is_classifier, open_classifier, take_over_head
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
 from ptft.sharding import sharding_asked
@@ -95,12 +97,24 @@ class FinetuneSettings(TrainingStep):
     """How long: a number of steps or epochs."""
     lr: float = Field(3e-4, gt=0)
     """Peak learning rate; small models want more (1e-3), large ones less (2e-5)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Whether the losses of rare labels count more (balanced): rows / (labels * rows of the label), as scikit-learn."""
+    head: Literal["auto", "new"] = "auto"
+    """The head of a checkpoint that was fine-tuned before: auto goes on with it and refuses other labels."""
+    keep_best: bool = False
+    """Measure the validation rows after each epoch, and keep the weights of the epoch that is best on them."""
+    patience: int = Field(0, ge=0)
+    """End after so many epochs without a better one (with keep_best); 0 for never."""
     policy: Annotated[Policy, Choice(POLICIES)] = Full()
     """Which weights are trained, from when on and how fast (see ``ptft list policies``)."""
 
     def check_data(self) -> tuple[TaskData, list[str]]:
         """Read the examples; refuse what cannot work before anything is written."""
         self.check_training()
+        if self.class_weights != "none" and self.problem != "classification":
+            raise RecipeError(f"class_weights: {self.problem} has no classes to weigh; leave it out")
+        if self.patience and not self.keep_best:
+            raise RecipeError("patience: ends where the best epoch is long ago, which keep_best=true finds; give both")
         if Budget.parse(self.budget).unit not in ("steps", "epochs"):
             raise RecipeError(f"budget: fine-tuning counts steps or epochs, got {self.budget!r}")
         if self.init == "pretrained" and (self.preset or not self.model):
@@ -125,7 +139,27 @@ class FinetuneSettings(TrainingStep):
                 f"{self.data}: {len(data.train)} rows to train on are too few to hold some out for validation; "
                 "give more rows, or a table of them with valid=FILE"
             )
-        return data, notes
+        return self._as_the_head_has_them(data), notes
+
+    def _as_the_head_has_them(self, data: TaskData) -> TaskData:
+        """The labels in the order of the head that is gone on with."""
+        if not self.keeps_head:
+            return data
+        known = open_classifier(self.model).labels
+        if set(known) != set(data.labels):
+            ours, theirs = (", ".join(labels[:9]) for labels in (data.labels, known))
+            raise DataError(
+                f"{self.data}: its labels ({ours}) are not those of {self.model} ({theirs}); "
+                "give data with the same labels, or head=new to draw a new head"
+            )
+        return replace(data, labels=known)
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the head of a checkpoint that was fine-tuned before is gone on with."""
+        if self.init == "scratch" or self.head == "new" or self.problem not in ("classification", "multi_label"):
+            return False
+        return bool(self.model) and is_classifier(self.model, read_config(self.model))
 
     def check_model(self) -> None:
         """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
@@ -205,6 +239,10 @@ class FinetuneSettings(TrainingStep):
             dropout=None if self.dropout == "model" else self.dropout, both_ways=self._both_ways(config),
             mixes_layers=self.policy.mixes_layers, problem=PROBLEMS[self.problem](),
         )  # fmt: skip
+        if self.keeps_head:
+            take_over_head(classifier, self.model)
+        elif self.init == "pretrained" and is_classifier(self.model, config):
+            classifier.forget_head()
         grow_embeddings(classifier.model, len(tokenizer))
         return classifier, missing
 

@@ -1,6 +1,6 @@
 """Labelled tables as tasks: a file, a folder, a data set or the name of a task becomes examples in splits."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +112,12 @@ def subset(data: TaskData, num_labels_rows: int, seed: int) -> TaskData:
         turn = float(rng.uniform(rng.key_of("turns of labels"), seed, rng.key_of(label)))
         keyed += [((place + 0.5) / len(rows) if place else 0.0, turn, row) for place, row in enumerate(rows)]
     return replace(data, train=tuple(data.train[row] for _, _, row in sorted(keyed)[:num_labels_rows]))
+
+
+def balanced_weights(data: TaskData) -> list[float]:
+    """For each label the number of training rows over that of the labels times that of the label's own rows."""
+    counts = Counter(str(example.label) for example in data.train)
+    return [len(data.train) / (len(data.labels) * counts[label]) if counts[label] else 1.0 for label in data.labels]
 
 
 def read_texts(path: str, text: str = "", text_a: str = "", text_b: str = "") -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""The model with the lowest held-out loss of a run, as a stock model in ``best/``."""
+"""The best model of a run by what its held-out rows say, kept beside the run."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,13 +14,15 @@ class Best:
     The lowest loss is part of the checkpoints, so that a resumed run keeps the same model.
 
     Args:
-        folder: The run's ``best``.
-        write: Writes model and tokenizer into a folder.
+        folder: Where it is kept, such as the run's ``best``.
+        write: Writes the model into a folder.
+        patience: After so many steps without a lower loss the training ends; 0 for never.
     """
 
-    def __init__(self, folder: Path, write: Callable[[Path], object]) -> None:
+    def __init__(self, folder: Path, write: Callable[[Path], object], patience: int = 0) -> None:
         self._folder = folder
         self._write = write
+        self._patience = patience
         self.step = 0
         self.loss = math.inf
 
@@ -34,6 +36,10 @@ class Best:
             self.step, self.loss = step, loss
             if is_main:
                 write_aside(self._folder, "best model", self._write)
+
+    def is_old(self, step: int) -> bool:
+        """Whether so many steps went by without a lower loss that the training is to end."""
+        return 0 < self._patience <= step - self.step
 
     def state(self) -> dict[str, Any]:
         """Scalars for a checkpoint."""

@@ -119,7 +119,8 @@ def fit(
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
     wrapped = compute.wrap(module.train(), leaves_out=optimizers.begins_late)
-    feed = _feed(source, compute, plan, totals, positions.stop(totals.step))
+    is_over = best is not None and best.is_old(totals.step)
+    feed = _feed(source, compute, plan, totals, totals.step if is_over else positions.stop(totals.step))
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     _prepare(wrapped, feed, compute, plan, display, watch)
     meter = Meter(cost, compute, watch, totals, counts_graphs=plan.compiled)
@@ -139,6 +140,7 @@ def fit(
                 if measure is not None and due:
                     with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
+                    is_last |= best is not None and best.is_old(report.step)
                 totals.loss = line.get("loss", math.nan)
                 if logbook is not None:
                     logbook.write(line)

@@ -210,7 +210,8 @@ def test_a_classifier_can_be_fine_tuned_for_other_labels(finetune, step, bert_ru
     rows = [(word, word[0]) for word in ("red", "blue", "sun", "rain", "bee", "sea") * 4]
     (tmp_path / "three.csv").write_text("text,label\n" + "".join(f"{a},{b}\n" for a, b in rows))
     model = str(tmp_path / "run")
-    step("finetune", **TINY, model=model, data=str(tmp_path / "three.csv"), pooling="cls", out=str(tmp_path / "again"))
+    settings = {**TINY, "data": str(tmp_path / "three.csv"), "pooling": "cls", "head": "new"}
+    step("finetune", **settings, model=model, out=str(tmp_path / "again"))
     assert open_classifier(tmp_path / "again").labels == ("b", "r", "s")
 
 
