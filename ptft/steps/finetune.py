@@ -34,6 +34,7 @@ from ptft.sharding import load_state, whole_state
 from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.pushing import Pushed
+from ptft.steps.search import GRIDS, Search, searched
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.tasks.problems import PROBLEMS
@@ -169,6 +170,12 @@ class Finetune(Pushed, FinetuneSettings):
     """How many seeds, or which ones; with several the figures are means with Student's interval."""
     labels: int = Field(0, ge=0)
     """Use so many labelled training rows only, as balanced as they come; 0 for all."""
+    search: Search = "none"
+    """Choose lr, rows_per_step and budget on the validation rows, with the first seed; the test rows stay unseen.
+
+    bert_grid: 5e-5, 3e-5, 2e-5; 16, 32 rows; 2, 3, 4 epochs (Devlin et al. 2019). small_bert_grid: 3e-4, 1e-4, 5e-5,
+    3e-5; 8 to 128 rows; 4 epochs (Turc et al. 2019).
+    """
 
     def check(self) -> None:
         """Read everything that can be read."""
@@ -178,6 +185,8 @@ class Finetune(Pushed, FinetuneSettings):
         if self.labels:
             subset(data, self.labels, 0)
         seed_list(self.seeds, self.seed)
+        for point in GRIDS[self.search].points() if self.search != "none" else ():
+            self.model_copy(update=point).check_training()
 
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
@@ -200,14 +209,28 @@ class Finetune(Pushed, FinetuneSettings):
         best = (-math.inf, 0)
         metric = PROBLEMS[data.problem].metric
         seeds = seed_list(self.seeds, self.seed)
+        parts = {seed: everything.with_train(subset(data, self.labels, seed)) for seed in seeds if self.labels}
+        settings, points = self, list[dict[str, Any]]()
+        if self.search != "none":
+            encoded = parts.get(seeds[0], everything)
+
+            def valid_figure(tried: Finetune) -> float:
+                what = f"search, lr {tried.lr:g}, {tried.rows_per_step} rows, {tried.budget}"
+                made, _, _ = train_one(
+                    tried, encoded, tokenizer, seeds[0], compute, place.display, lr=tried.lr, what=what
+                )
+                return score(made, data.valid, everything.valid, compute)[0][metric]
+
+            settings, points = searched(self, self.search, valid_figure, place.folder, is_main=compute.is_main)
+            chosen = f"lr={settings.lr:g} rows_per_step={settings.rows_per_step} budget={settings.budget}"
+            place.display.say(f"best of {len(points)} on the validation rows: {chosen}")
         for seed in seeds:
-            some = subset(data, self.labels, seed) if self.labels else data
-            encoded = everything.with_train(some) if self.labels else everything
+            encoded = parts.get(seed, everything)
             folder = place.folder if len(seeds) == 1 else place.folder / f"seed-{seed}"
             folder.mkdir(exist_ok=True)
             what = "fine-tuning" if len(seeds) == 1 else f"fine-tuning, seed {seed}"
             classifier, totals, missing = train_one(
-                self, encoded, tokenizer, seed, compute, place.display, lr=self.lr, folder=folder, what=what
+                settings, encoded, tokenizer, seed, compute, place.display, lr=settings.lr, folder=folder, what=what
             )
             used.append(totals)
             if missing and seed == seeds[0]:
@@ -215,7 +238,13 @@ class Finetune(Pushed, FinetuneSettings):
             valid = score(classifier, data.valid, everything.valid, compute)[0][metric]
             for name, texts in everything.tests.items():
                 figures, is_constant = score(classifier, data.tests[name], texts, compute)
-                facts = {"task": data.name, "test": name, "seed": seed, "labels": len(some.train), "method": self.init}
+                facts = {
+                    "task": data.name,
+                    "test": name,
+                    "seed": seed,
+                    "labels": len(encoded.data.train),
+                    "method": self.init,
+                }
                 facts |= {f"valid_{metric}": valid, "steps": totals.step, "failed": is_constant}
                 records.append({**facts, **figures})
                 if is_constant:
@@ -231,6 +260,7 @@ class Finetune(Pushed, FinetuneSettings):
             "parents": [parent(self.model)] if self.model and self.init == "pretrained" else [],
             "seeds": seeds,
             "saved_seed": best[1],
+            **({"search": points} if points else {}),
         }
         return Result(summary(records, metric) | speed(used), records, lineage)
 

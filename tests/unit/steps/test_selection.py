@@ -183,3 +183,62 @@ def test_other_labels_are_refused_and_a_new_head_is_new(pooling, finetune, bert_
     assert not torch.allclose(layers[0].weight, layers[1].weight, atol=1e-3)
     assert layers[1].weight.std().item() == pytest.approx(0.02, rel=0.6)
     assert open_classifier(tmp_path / "new").labels == ("colder", "warmer")
+
+
+def test_a_search_is_decided_by_the_validation_rows_and_tests_once(finetune, bert_run, tmp_path, monkeypatch):
+    """Two points, of which the second is given the better validation score; test rows are scored for seeds only."""
+    from ptft.steps import search
+
+    monkeypatch.setitem(search.GRIDS, "bert_grid", search.Grid((1e-5, 1e-2), (8,), (2,)))
+    scored = []
+    real = __import__("ptft.steps.finetune", fromlist=["score"]).score
+
+    def score(classifier, rows, texts, compute):
+        scored.append(rows)
+        return real(classifier, rows, texts, compute)
+
+    monkeypatch.setattr("ptft.steps.finetune.score", score)
+    display = Listener()
+    result = finetune(model=str(bert_run), search="bert_grid", seeds=(3, 4), display=display)
+    tests = [rows for rows in scored if rows == scored[-1]]
+    assert len(scored) == 2 + 2 * 2 and len(tests) == 2
+    assert "best of 2 on the validation rows: lr=0.01 rows_per_step=8 budget=2epochs" in display.sentences
+    assert {record["steps"] for record in result["records"]} == {16}
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    first, second = manifest["search"]
+    assert (first["lr"], second["lr"]) == (1e-5, 1e-2) and second["valid"] > first["valid"]
+
+
+def test_a_search_that_was_stopped_goes_on_behind_what_is_done(finetune, bert_run, tmp_path, monkeypatch):
+    from ptft.steps import search
+
+    class Crash(Exception):
+        pass
+
+    class Breaker(Listener):
+        def progress(self, what, done, total, figures=None):
+            if what.startswith("search, lr 0.01"):
+                raise Crash
+
+    monkeypatch.setitem(search.GRIDS, "bert_grid", search.Grid((1e-5, 1e-2), (8,), (2,)))
+    with pytest.raises(Crash):
+        finetune(model=str(bert_run), search="bert_grid", display=Breaker())
+    kept = (tmp_path / "run" / "search.jsonl").read_text()
+    assert len(kept.splitlines()) == 1
+    finetune(model=str(bert_run), search="bert_grid")
+    assert (tmp_path / "run" / "search.jsonl").read_text().startswith(kept)
+    assert len((tmp_path / "run" / "search.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_grids_are_those_of_the_papers():
+    from ptft.steps.search import GRIDS
+
+    assert len(list(GRIDS["bert_grid"].points())) == 18
+    assert next(iter(GRIDS["small_bert_grid"].points())) == {"lr": 3e-4, "rows_per_step": 8, "budget": "4epochs"}
+    assert len(list(GRIDS["small_bert_grid"].points())) == 20
+
+
+def test_a_grid_that_cannot_be_shared_is_refused_first(finetune, bert_run, tmp_path):
+    with pytest.raises(RecipeError, match="rows_per_step: 16 rows cannot be shared equally"):
+        finetune(model=str(bert_run), search="bert_grid", accumulate=3, rows_per_step=9)
+    assert not (tmp_path / "run").exists()
