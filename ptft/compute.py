@@ -24,7 +24,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Deterministic = bool | Literal["auto"]
 M = TypeVar("M", bound=nn.Module)
 _SMALL_SIDE, _SIDES = 512, {"cuda": 4096}  # of the matrices that tell whether bf16 pays
-_PRODUCTS = 4
+_PRODUCTS = 10
 _CLEARLY = 1.25
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 _PATIENCE = timedelta(hours=6)  # others wait while the main process compiles the corpus
@@ -42,17 +42,14 @@ def has_native_bf16() -> bool:
 
 
 def product_seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """Seconds of the fastest of some products of square matrices on a device, a few milliseconds each."""
+    """Seconds of a product of square matrices on a device, a few milliseconds."""
     side = _SIDES.get(device.type, _SMALL_SIDE)
     left = torch.ones(side, side, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_PRODUCTS):
-        _wait_for(device)
-        start = time.perf_counter()
-        left @ left
-        _wait_for(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+    _wait_for(device)
+    start = time.perf_counter()
+    left @ left
+    _wait_for(device)
+    return time.perf_counter() - start
 
 
 def _wait_for(device: torch.device) -> None:
@@ -67,8 +64,11 @@ def _bf16_pays() -> bool:
     store = _default_store() if processes.num_processes > 1 else None
     if store is not None and not processes.is_main_process:
         return bool(store.get("ptft-bf16") == b"1")
-    device = processes.device
-    pays = product_seconds(torch.bfloat16, device) < _CLEARLY * product_seconds(torch.float32, device)
+    kinds = (torch.bfloat16, torch.float32)
+    # In turns, and the fastest of each: what else the machine does must not decide.
+    seconds = [[product_seconds(kind, processes.device) for kind in kinds] for _ in range(_PRODUCTS)]
+    half, single = map(min, zip(*seconds, strict=True))
+    pays = bool(half < _CLEARLY * single)
     if store is not None:
         store.set("ptft-bf16", str(int(pays)))
     return pays
