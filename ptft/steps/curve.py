@@ -1,9 +1,8 @@
 """The step ``curve``: what methods make of each number of labels: fine-tuning, baselines and prompting side by side."""
 
 import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,14 +13,14 @@ from ptft.steps.curve_cells import Cell, Record, Workbench
 from ptft.steps.curve_settings import CurveSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list
-from ptft.steps.side_by_side import answers, serve
 from ptft.steps.step import Place, Result
 from ptft.tasks.metrics import mean_interval, paired_interval
 from ptft.tokenization import tokenizer_hash
 from ptft.training.interruption import Interrupted
 from ptft.training.logbook import Logbook, read_log
+from ptft.training.side_by_side import Processes, serve
 
-_Measured = Generator[tuple[Cell, list[Record]], None, None]
+_Measured = Iterator[tuple[Cell, list[Record]]]
 _WORKER = "from ptft.steps.curve import answer_from_pipe; answer_from_pipe()"
 
 
@@ -48,10 +47,11 @@ class Curve(CurveSettings):
         rates = {pair: self.lr if pair[0] in trained else () for pair in pairs}
         # The longest cells come first, so that no process is left alone with one at the end.
         rounds = [seeds] if len(self.lr) == 1 else [seeds[:1], seeds[1:]]
-        for some in rounds:
-            cells.measure([Cell(*pair, seed, rates[pair]) for pair in pairs for seed in some])
-            for pair in [pair for pair in pairs if rates[pair]]:
-                rates[pair] = (cells.found[(*pair, seeds[0])][0]["lr"],)
+        with cells:
+            for some in rounds:
+                cells.measure([Cell(*pair, seed, rates[pair]) for pair in pairs for seed in some])
+                for pair in [pair for pair in pairs if rates[pair]]:
+                    rates[pair] = (cells.found[(*pair, seeds[0])][0]["lr"],)
         records = [
             record for count in self.labels for method in self.methods for seed in seeds
             for record in cells.found[method, count, seed]
@@ -91,6 +91,14 @@ class _Cells:
         self._threads = settings.threads or (max(1, num_cores() // self.jobs) if self.jobs > 1 else 0)
         limit_threads(self._threads)
         self._bench: Workbench | None = None
+        self._processes: Processes | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._processes is not None:
+            self._processes.__exit__()
 
     def measure(self, cells: Sequence[Cell]) -> None:
         """Measure those that are not found.
@@ -100,13 +108,12 @@ class _Cells:
         """
         left = [cell for cell in cells if cell.place not in self.found]
         try:
-            with closing(self._side_by_side(left) if self.jobs > 1 else self._in_turn(left)) as measured:
-                for cell, records in measured:
-                    self.found[cell.place] = records
-                    if self._log is not None:
-                        self._log.write({"cell": cell.place, "records": records})
-                    figures = {"accuracy": records[0]["value"]}
-                    self._place.display.progress("cells", len(self.found), self._total, figures)
+            for cell, records in self._side_by_side(left) if self.jobs > 1 else self._in_turn(left):
+                self.found[cell.place] = records
+                if self._log is not None:
+                    self._log.write({"cell": cell.place, "records": records})
+                figures = {"accuracy": records[0]["value"]}
+                self._place.display.progress("cells", len(self.found), self._total, figures)
         except Interrupted as stop:
             sentence = f"stopped after {len(self.found)} of {self._total} cells; the same command goes on behind them"
             raise Interrupted(sentence, stop.signal_number) from None
@@ -119,11 +126,12 @@ class _Cells:
             yield cell, self._bench.records(cell)
 
     def _side_by_side(self, cells: Sequence[Cell]) -> _Measured:
-        precision = resolve_precision(self._settings.precision)
-        greeting = {"settings": plain(self._settings), "precision": precision, "threads": self._threads}
-        jobs = min(self.jobs, len(cells))
-        for number, records in answers(_WORKER, greeting, cells, jobs, self._place.display):
-            yield cells[number], records
+        if cells and self._processes is None:
+            precision = resolve_precision(self._settings.precision)
+            greeting = {"settings": plain(self._settings), "precision": precision, "threads": self._threads}
+            self._processes = Processes(_WORKER, greeting, self.jobs, self._place.display)
+        if self._processes is not None:
+            yield from ((cells[number], records) for number, records in self._processes.answers(cells))
 
 
 def answer_from_pipe() -> None:

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ptft.errors import DataError, RecipeError, TrainingError
+from ptft.errors import DataError, RecipeError
 from ptft.steps.curve import Curve
-from ptft.steps.side_by_side import answers
 
 TINY = {"length": 32, "budget": "2steps", "rows_per_step": 8, "jobs": 1}
 
@@ -151,31 +150,3 @@ def test_jobs_for_cores_and_memory(cores, free, threads, expected, monkeypatch, 
     monkeypatch.setattr("ptft.steps.curve_settings.device_type", lambda: "cpu")
     settings = Curve(data="polarity", model=str(bert_run), threads=threads)
     assert settings.jobs_now(8) == expected
-
-
-HELPER = "from ptft.steps.side_by_side import serve; "
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "message"),
-    [
-        ("import os; serve(lambda *_: lambda question: os.kill(os.getpid(), 9))", TrainingError, r"by signal 9, most"),
-        ("serve(lambda *_: lambda question: 1 / 0)", RuntimeError, r"met a bug\nTraceback(.|\n)*ZeroDivisionError"),
-        (
-            "from ptft.errors import DataError\ndef mistake(*_): raise DataError('no rows')\nserve(mistake)",
-            DataError,
-            r"^no rows$",
-        ),
-    ],
-)
-def test_a_process_that_fails(code, kind, message):
-    with pytest.raises(kind, match=message):
-        list(answers(HELPER + code, {"threads": 1}, [1, 2, 3], 1, SimpleNamespace(say=print)))
-
-
-def test_answers_and_sentences_of_processes():
-    said = []
-    code = "serve(lambda greeting, display: lambda n: (print('noise'), display.say(f'{n}'), n * greeting['by'])[2])"
-    found = dict(answers(HELPER + code, {"threads": 1, "by": 10}, [1, 2, 3], 2, SimpleNamespace(say=said.append)))
-    assert found == {0: 10, 1: 20, 2: 30}
-    assert sorted(said) == ["1", "2", "3"]

@@ -13,8 +13,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TextIO
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Self, TextIO
 
 from ptft.display import Display, Silent
 from ptft.errors import TrainingError, UserError
@@ -31,51 +31,69 @@ class _Heard(NamedTuple):
     number: int
 
 
-def answers(
-    worker: str, greeting: Mapping[str, Any], questions: Sequence[Any], num_processes: int, display: Display
-) -> Iterator[tuple[int, Any]]:
-    """Let processes answer questions, each the next one as soon as it is free.
+_Waiting = SimpleQueue[tuple[int, Any] | None]
+
+
+class Processes:
+    """Processes that answer questions, each the next one as soon as it is free; a context, after which none is left.
 
     Args:
         worker: Python code that calls :func:`serve`.
         greeting: What each process hears first; its ``threads`` are those of the libraries in it.
-        questions: What they are asked, as JSON has it.
-        num_processes: How many processes there are; none is left when the iterator ends, however it does.
+        number: How many there are.
         display: Shows what they say.
-
-    Yields:
-        The number of a question and its answer, in the order of the answers.
-
-    Raises:
-        UserError: The first mistake of any of them.
-        TrainingError: One of them was ended from outside.
-        RuntimeError: One of them met a bug; the text is its traceback.
     """
-    waiting: SimpleQueue[int] = SimpleQueue()
-    for number in range(len(questions)):
-        waiting.put(number)
-    heard: SimpleQueue[_Heard] = SimpleQueue()
-    processes: list[_Process] = []
-    try:
-        for _ in range(num_processes):
-            processes.append(_Process(worker, greeting, questions, waiting, heard))
+
+    def __init__(self, worker: str, greeting: Mapping[str, Any], number: int, display: Display) -> None:
+        self._display = display
+        self._waiting: _Waiting = SimpleQueue()
+        self._heard: SimpleQueue[_Heard] = SimpleQueue()
+        self._processes: list[_Process] = []
+        try:
+            for _ in range(number):
+                self._processes.append(_Process(worker, greeting, self._waiting, self._heard))
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+        for _ in self._processes:
+            self._waiting.put(None)
+        for process in self._processes:
+            process.join()
+
+    def answers(self, questions: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Ask questions, as JSON has them.
+
+        Yields:
+            The number of a question and its answer, in the order of the answers.
+
+        Raises:
+            UserError: The first mistake of any of them.
+            TrainingError: One of them was ended from outside.
+            RuntimeError: One of them met a bug; the text is its traceback.
+        """
+        for question in enumerate(questions):
+            self._waiting.put(question)
         num_left = len(questions)
         while num_left:
-            kind, content, number = heard.get()
+            kind, content, number = self._heard.get()
             if kind == "answer":
                 num_left -= 1
                 yield number, content
             elif kind == "say":
-                display.say(content)
+                self._display.say(content)
             else:
                 raise _error(kind, content)
-    finally:
-        for process in processes:
-            process.end()
 
 
 def serve(prepare: Callable[[Any, Display], Answer]) -> None:
-    """Answer questions, in a process that :func:`answers` started.
+    """Answer questions, in a process that :class:`Processes` started.
 
     Args:
         prepare: Makes what answers, from the greeting and a display whose sentences the parent shows.
@@ -120,51 +138,45 @@ def _listen(source: TextIO, lines: "SimpleQueue[str]") -> None:
 
 
 class _Process:
-    """One process, and the thread that asks it until no question waits."""
+    """One process, and the thread that asks it."""
 
     def __init__(
-        self,
-        worker: str,
-        greeting: Mapping[str, Any],
-        questions: Sequence[Any],
-        waiting: "SimpleQueue[int]",
-        heard: "SimpleQueue[_Heard]",
+        self, worker: str, greeting: Mapping[str, Any], waiting: _Waiting, heard: "SimpleQueue[_Heard]"
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(greeting["threads"])},
             process_group=0,  # a terminal's Ctrl-C is for the parent
         )  # fmt: skip
-        self._asking = threading.Thread(target=self._ask, args=(greeting, questions, waiting, heard), daemon=True)
+        self._asking = threading.Thread(target=self._ask, args=(greeting, waiting, heard), daemon=True)
         self._asking.start()
 
-    def end(self) -> None:
-        """End it and wait until it is gone."""
+    def kill(self) -> None:
+        """End it."""
         self._process.kill()
+
+    def join(self) -> None:
+        """Wait until it is gone, and its thread as well."""
         self._asking.join()
         with suppress(BrokenPipeError), self._process:
             pass
 
-    def _ask(
-        self, greeting: Any, questions: Sequence[Any], waiting: "SimpleQueue[int]", heard: "SimpleQueue[_Heard]"
-    ) -> None:
+    def _ask(self, greeting: Any, waiting: _Waiting, heard: "SimpleQueue[_Heard]") -> None:
         self._tell(greeting)
-        with suppress(Empty):
-            while True:
-                number = waiting.get_nowait()
-                self._tell(questions[number])
-                while (said := self._hear(number)).kind == "say":
-                    heard.put(said)
+        while (asked := waiting.get()) is not None:
+            number, question = asked
+            self._tell(question)
+            while (said := self._hear(number)).kind == "say":
                 heard.put(said)
-                if said.kind != "answer":
-                    return
-        with suppress(BrokenPipeError):
-            self._stdin.close()
+            heard.put(said)
+            if said.kind != "answer":
+                return
 
     def _tell(self, content: Any) -> None:
+        assert self._process.stdin
         with suppress(BrokenPipeError):  # it is gone, which is heard next
-            self._stdin.write(json.dumps(content) + "\n")
-            self._stdin.flush()
+            self._process.stdin.write(json.dumps(content) + "\n")
+            self._process.stdin.flush()
 
     def _hear(self, number: int) -> _Heard:
         assert self._process.stdout
@@ -173,10 +185,6 @@ class _Process:
             return _Heard("end", self._process.wait(), number)
         kind, content = json.loads(line)
         return _Heard(kind, content, number)
-
-    @property
-    def _stdin(self) -> Any:
-        return self._process.stdin
 
 
 def _error(kind: str, content: Any) -> Exception:
