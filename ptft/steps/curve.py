@@ -28,8 +28,8 @@ class Curve(CurveSettings):
     """Compare fine-tuning, baselines and prompting at several numbers of labels, with several seeds each.
 
     With several learning rates a method takes, at each number of labels, the one that is best on the validation rows
-    with the first seed. A cell is one method, number of labels and seed; what is done when a curve is interrupted is
-    not done again.
+    with the first seed. An interrupted curve goes on behind the cells (a method, number of labels and seed) that it has
+    measured.
     """
 
     name: ClassVar[str] = "curve"

@@ -59,7 +59,7 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for process in self._processes:
             process.kill()
         for _ in self._processes:
