@@ -33,6 +33,7 @@ MEANINGS: dict[str, str] = {
     "*.spearman": "rank correlation with the gold scores on {of}",
     "*.pearson": "linear correlation with the gold scores on {of}",
     "*.k[0-9]*": "share answered right on {of}, with this many examples in the prompt",
+    "*.[0-9]*.majority": "accuracy of always giving the most frequent label of the training rows",
     "*.majority": "accuracy of always giving the most frequent answer on {of}",
     "*_baseline": "the same by always saying the most frequent token",
     "*.baseline": "what an answer that ignores the input scores on {of}",

@@ -115,7 +115,7 @@ class _Cells:
                 figures = {"accuracy": records[0]["value"]}
                 self._place.display.progress("cells", len(self.found), self._total, figures)
         except Interrupted as stop:
-            sentence = f"stopped after {len(self.found)} of {self._total} cells; the same command goes on behind them"
+            sentence = f"stopped after {len(self.found)} of {self._total} cells"
             raise Interrupted(sentence, stop.signal_number) from None
 
     def _in_turn(self, cells: Sequence[Cell]) -> _Measured:

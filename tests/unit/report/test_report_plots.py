@@ -141,7 +141,7 @@ def test_many_methods_have_wide_panels_a_scale_of_their_own_and_a_short_legend()
     assert 0.55 < figure.axes[0].get_ylim()[0] < 0.6
     figure.draw_without_rendering()
     extent = figure.legends[0].get_window_extent()
-    assert (0 <= extent.x0) and (extent.x1 <= figure.bbox.width)
+    assert (extent.x0 >= 0) and (extent.x1 <= figure.bbox.width)
     assert extent.height < 0.12 * figure.bbox.height
     few = label_efficiency([curve_record(method=method) for method in METHODS[:3]])
     assert few.axes[0].get_ylim()[0] < 0
