@@ -62,6 +62,7 @@ class Curve(CurveSettings):
             "task": {"name": data.name, "labels": list(data.labels), "train_rows": len(data.train)},
             "parents": [parent(name) for name in (self.model if trained else "", self.prompt_model) if name],
             "seeds": seeds,
+            "precision": cells.precision,
             "jobs": cells.jobs,
         }
         if trained:
@@ -83,13 +84,16 @@ class _Cells:
         self._place = place
         self._total = total
         path = place.folder / "cells.jsonl"
-        self.found: dict[Any, list[Record]] = {tuple(line["cell"]): line["records"] for line in read_log(path)}
+        lines = read_log(path)
+        self.found: dict[Any, list[Record]] = {tuple(line["cell"]): line["records"] for line in lines}
         """The records of measured cells, by method, number of labels and seed."""
         self._log = Logbook(path, sys.maxsize) if is_main() else None
-        self.jobs = settings.jobs_now(max(1, total - len(self.found)))
+        self.jobs = settings.jobs_now(total)
         """How many cells are measured side by side."""
         self._threads = settings.threads or (max(1, num_cores() // self.jobs) if self.jobs > 1 else 0)
         limit_threads(self._threads)
+        self.precision = resolve_precision(settings.precision, lines[0]["precision"] if lines else "")
+        """Of all cells: a curve that goes on keeps what it began with."""
         self._bench: Workbench | None = None
         self._processes: Processes | None = None
 
@@ -111,7 +115,7 @@ class _Cells:
             for cell, records in self._side_by_side(left) if self.jobs > 1 else self._in_turn(left):
                 self.found[cell.place] = records
                 if self._log is not None:
-                    self._log.write({"cell": cell.place, "records": records})
+                    self._log.write({"cell": cell.place, "precision": self.precision, "records": records})
                 figures = {"accuracy": records[0]["value"]}
                 self._place.display.progress("cells", len(self.found), self._total, figures)
         except Interrupted as stop:
@@ -121,15 +125,14 @@ class _Cells:
     def _in_turn(self, cells: Sequence[Cell]) -> _Measured:
         for cell in cells:
             if self._bench is None:
-                precision = self._settings.precision
-                self._bench = Workbench(self._settings, precision, self._threads, self._place.display)
+                self._bench = Workbench(self._settings, self.precision, self._threads, self._place.display)
             yield cell, self._bench.records(cell)
 
     def _side_by_side(self, cells: Sequence[Cell]) -> _Measured:
         if cells and self._processes is None:
-            precision = resolve_precision(self._settings.precision)
-            greeting = {"settings": plain(self._settings), "precision": precision, "threads": self._threads}
-            self._processes = Processes(_WORKER, greeting, self.jobs, self._place.display)
+            number = min(self.jobs, self._total - len(self.found))
+            greeting = {"settings": plain(self._settings), "precision": self.precision, "threads": self._threads}
+            self._processes = Processes(_WORKER, greeting, number, self._place.display)
         if self._processes is not None:
             yield from ((cells[number], records) for number, records in self._processes.answers(cells))
 

@@ -141,7 +141,7 @@ class CurveSettings(FinetuneSettings):
         return Template(self.template or default_template(data.train).text, words=self.words)
 
     def jobs_now(self, num_cells: int) -> int:
-        """How many cells are measured side by side when so many are left."""
+        """How many of so many cells are measured side by side."""
         if self.jobs != "auto":
             return max(1, min(self.jobs, num_cells))
         if device_type() != "cpu" or num_processes() > 1:

@@ -9,6 +9,7 @@ import pytest
 
 from ptft.errors import DataError, RecipeError
 from ptft.steps.curve import Curve
+from ptft.steps.curve_settings import policies
 
 TINY = {"length": 32, "budget": "2steps", "rows_per_step": 8, "jobs": 1}
 
@@ -102,6 +103,13 @@ def test_tests_are_scored_for_the_chosen_rate_alone(curve, monkeypatch):
     assert len({row["lr"] for row in result["records"]}) == 1
 
 
+@pytest.mark.skipif(not policies(), reason="there is no family of policies")
+def test_each_policy_is_a_method(curve):
+    names = ("frozen", "last_k", "full", "gradual_unfreezing", "lora", "scalar_mix")
+    result = curve(methods=("scratch", *names), labels=(8,), seeds=1)
+    assert [row["method"] for row in result["records"]] == ["scratch", *names]
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
@@ -138,6 +146,22 @@ def test_the_result_does_not_depend_on_jobs(curve, gpt2_run, tmp_path):
     alone = curve(**settings, labels=(4,), lr=(1e-3, 1e-2))
     beside = curve(**settings, labels=(4,), lr=(1e-3, 1e-2), jobs=2, out=str(tmp_path / "beside"))
     assert beside == alone
+
+
+def test_a_curve_that_goes_on_keeps_its_precision(curve, tmp_path, monkeypatch):
+    """auto is measured, and what else the machine does must not decide it anew in the middle."""
+    from ptft.run import perform
+
+    asked = []
+    monkeypatch.setattr("ptft.run.write_report", lambda folder: None)
+    monkeypatch.setattr(
+        "ptft.steps.curve.resolve_precision", lambda given, kept="": asked.append((given, kept)) or "fp32"
+    )
+    settings = {**TINY, "data": "polarity", "methods": ("tfidf", "majority"), "labels": (8,), "seeds": 2, "threads": 1}
+    for path in (tmp_path / "run" / "result.json", tmp_path / "run" / "cells.jsonl"):
+        perform("curve", **settings, out=str(tmp_path / "run"))
+        path.unlink()
+    assert asked == [("auto", ""), ("auto", "fp32")]
 
 
 @pytest.mark.parametrize(
