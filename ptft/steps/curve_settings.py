@@ -1,6 +1,5 @@
 """The settings of a curve, and its methods by name: how each is measured and what it needs."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,9 +8,9 @@ from transformers import AutoModel
 
 from ptft.compute import device_type, num_cores, num_processes
 from ptft.config import load, plain
-from ptft.config.kinds import annotation_of, choice_of
 from ptft.errors import RecipeError
 from ptft.family import nearest
+from ptft.finetuning.policies import POLICIES
 from ptft.models.building import check_shape, read_config
 from ptft.models.presets import PRESETS
 from ptft.prompting import Template, default_template
@@ -32,17 +31,10 @@ _BYTES_OF_A_PROCESS = 10**9
 _BYTES_A_TRAINED_WEIGHT, _BYTES_A_WEIGHT = 24, 4  # the weight, its gradient, its averages, a copy; activations
 
 
-def policies() -> Mapping[str, Any]:
-    """The family of fine-tuning policies: each name is a method."""
-    field = Finetune.model_fields.get("policy")
-    choice = choice_of(annotation_of(field)) if field else None
-    return choice.family if choice else {}
-
-
 def known_methods() -> dict[str, Kind]:
     """How each method is measured."""
     others: dict[str, Kind] = {"tfidf": "tfidf", "majority": "majority", "prompting": "prompted"}
-    return {**dict.fromkeys(("pretrained", "scratch", *policies()), "finetuned"), **others}
+    return {**dict.fromkeys(("pretrained", "scratch", *POLICIES), "finetuned"), **others}
 
 
 class CurveSettings(FinetuneSettings):
@@ -132,7 +124,7 @@ class CurveSettings(FinetuneSettings):
         }
         values["init"] = "scratch" if method == "scratch" else "pretrained"
         policy = "full" if method == "scratch" else method
-        if policy in policies() and values["policy"]["name"] != policy:
+        if policy in POLICIES and values["policy"]["name"] != policy:
             values["policy"] = {"name": policy}
         return load(Finetune, base=values, base_origin="curve").settings
 

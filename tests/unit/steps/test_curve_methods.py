@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from ptft.errors import DataError, RecipeError
+from ptft.finetuning.policies.last_k import LastK
 from ptft.steps.curve import Curve
-from ptft.steps.curve_settings import policies
 
 TINY = {"length": 32, "budget": "2steps", "rows_per_step": 8, "jobs": 1}
 
@@ -103,11 +103,23 @@ def test_tests_are_scored_for_the_chosen_rate_alone(curve, monkeypatch):
     assert len({row["lr"] for row in result["records"]}) == 1
 
 
-@pytest.mark.skipif(not policies(), reason="there is no family of policies")
 def test_each_policy_is_a_method(curve):
-    names = ("frozen", "last_k", "full", "gradual_unfreezing", "lora", "scalar_mix")
-    result = curve(methods=("scratch", *names), labels=(8,), seeds=1)
-    assert [row["method"] for row in result["records"]] == ["scratch", *names]
+    names = ("last_k", "frozen", "full", "gradual_unfreezing", "lora", "scalar_mix")
+    policy = {"name": "last_k", "k": 1}
+    result = curve(methods=("pretrained", "scratch", *names), policy=policy, labels=(8,), seeds=1, lr=(0.01,))
+    assert [row["method"] for row in result["records"]] == ["pretrained", "scratch", *names]
+    own = [row["valid_accuracy"] for row in of(result, method="pretrained") + of(result, method="last_k")]
+    assert own[0] == own[1]
+
+
+def test_what_a_method_fine_tunes_with():
+    curve = Curve(model="x", data="polarity", policy=LastK(k=3), lr=(1e-3, 1e-2))
+    found = {name: curve.cell_settings(name) for name in ("pretrained", "last_k", "frozen", "scratch")}
+    assert {name: settings.policy.name for name, settings in found.items()} == {
+        "pretrained": "last_k", "last_k": "last_k", "frozen": "frozen", "scratch": "full",
+    }  # fmt: skip
+    assert found["last_k"].policy == found["pretrained"].policy == curve.policy
+    assert {name for name, settings in found.items() if settings.init == "scratch"} == {"scratch"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +128,7 @@ def test_each_policy_is_a_method(curve):
         (
             {"methods": ("tfdif",)},
             RecipeError,
-            r"methods: unknown method 'tfdif'; did you mean 'tfidf'\? Known: majority",
+            r"methods: unknown method 'tfdif'; did you mean 'tfidf'\? Known: auxiliary_lm, frozen",
         ),
         ({"methods": ("tfidf", "tfidf")}, RecipeError, r"methods: name each of them once, got tfidf, tfidf"),
         ({"labels": (64, "all")}, RecipeError, r"labels: must be different numbers, got 64, 64"),
