@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from ptft.finetuning.texts import label_ids
 from ptft.tasks.task import Example
 
 INVERSE_PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -59,22 +60,22 @@ class TfidfRegression:
     """
 
     def __init__(self, train: Sequence[Example], valid: Sequence[Example], labels: Sequence[str]) -> None:
-        self._number = {label: index for index, label in enumerate(labels)}
         has_pairs = any(row.text_b for row in train)
         self._parts = [("text", kind) for kind in _vectorizers()]
         self._parts += [("text_b", kind) for kind in _vectorizers()] if has_pairs else []
         features = hstack([kind.fit_transform(_texts(train, part)) for part, kind in self._parts], "csr")
-        gold = self._gold(train)
+        gold = label_ids(train, labels)
         self._model: Any = None
         self._answer = int(gold[0])
         self.inverse_penalty = 0.0
         """The chosen C; 0 where there was nothing to fit."""
-        self.valid_accuracy = float(np.mean(self._gold(valid) == self._answer))
+        wanted = label_ids(valid, labels)
+        self.valid_accuracy = float(np.mean(wanted == self._answer))
         """Share of the validation rows that are answered right."""
         if len(set(gold.tolist())) < 2:
             return
         self.valid_accuracy = -1.0
-        held_out, wanted = self._features(valid), self._gold(valid)
+        held_out = self._features(valid)
         for inverse_penalty in INVERSE_PENALTIES:
             model = _fitted(features, gold, inverse_penalty)
             accuracy = float(np.mean(model.predict(held_out) == wanted))
@@ -90,9 +91,6 @@ class TfidfRegression:
 
     def _features(self, rows: Sequence[Example]) -> csr_matrix:
         return hstack([kind.transform(_texts(rows, part)) for part, kind in self._parts], "csr")
-
-    def _gold(self, rows: Sequence[Example]) -> Int[ndarray, " rows"]:
-        return np.array([self._number[row.label] for row in rows], np.int64)
 
 
 def _vectorizers() -> list[TfidfVectorizer]:
