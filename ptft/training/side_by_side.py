@@ -145,7 +145,10 @@ class _Process:
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(greeting["threads"])},
+            env={
+                **os.environ, "OMP_NUM_THREADS": str(greeting["threads"]),
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # wherever this process found us
+            },
             process_group=0,  # a terminal's Ctrl-C is for the parent
         )  # fmt: skip
         self._asking = threading.Thread(target=self._ask, args=(greeting, waiting, heard), daemon=True)
@@ -194,8 +197,9 @@ def _error(kind: str, content: Any) -> Exception:
         return kinds.get(name, UserError)(sentence)
     if kind == "bug":
         return RuntimeError(f"a process that works beside this one met a bug\n{content}")
-    how = f"by signal {-content}" if content < 0 else f"with code {content}"
+    if content >= 0:
+        return RuntimeError(f"a process that works beside this one ended with code {content}")
     return TrainingError(
-        f"a process that works beside this one was ended {how}, most often for lack of memory; give a smaller jobs=, "
-        "and the same command goes on"
+        f"a process that works beside this one was ended by signal {-content}, most often for lack of memory; give a "
+        "smaller jobs=, and the same command goes on"
     )

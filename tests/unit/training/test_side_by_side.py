@@ -24,6 +24,7 @@ def asked(code, questions, number, say=print):
     ("code", "kind", "message"),
     [
         ("import os; serve(lambda *_: lambda question: os.kill(os.getpid(), 9))", TrainingError, r"by signal 9, most"),
+        ("raise SystemExit(3)", RuntimeError, r"ended with code 3"),
         ("serve(lambda *_: lambda question: 1 / 0)", RuntimeError, r"met a bug\nTraceback(.|\n)*ZeroDivisionError"),
         (
             "from ptft.errors import DataError\ndef mistake(*_): raise DataError('no rows')\nserve(mistake)",
