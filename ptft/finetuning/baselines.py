@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from ptft.finetuning.texts import label_ids
+from ptft.tasks.problems.classification import Classification
 from ptft.tasks.task import Example
 
 INVERSE_PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -64,12 +64,12 @@ class TfidfRegression:
         self._parts = [("text", kind) for kind in _vectorizers()]
         self._parts += [("text_b", kind) for kind in _vectorizers()] if has_pairs else []
         features = hstack([kind.fit_transform(_texts(train, part)) for part, kind in self._parts], "csr")
-        gold = label_ids(train, labels)
+        gold = Classification().targets(train, labels)
         self._model: Any = None
         self._answer = int(gold[0])
         self.inverse_penalty = 0.0
         """The chosen C; 0 where there was nothing to fit."""
-        wanted = label_ids(valid, labels)
+        wanted = Classification().targets(valid, labels)
         self.valid_accuracy = float(np.mean(wanted == self._answer))
         """Share of the validation rows that are answered right."""
         if len(set(gold.tolist())) < 2:

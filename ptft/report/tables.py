@@ -41,7 +41,7 @@ MEANINGS: dict[str, str] = {
     "*.baseline": "what an answer that ignores the input scores on {of}",
     "*.loss": "mean loss on {of}, in nats; lower is better",
     "*.sd": "standard deviation over the seeds",
-    "failed": "results where every test row got the same label",
+    "failed": "results where every test row got the same answer",
     "*.low": "lower end of the 95 % interval on {of}",
     "*.high": "upper end of the 95 % interval on {of}",
     "*.n": "number of rows scored on {of}",

@@ -116,7 +116,7 @@ class _Cells:
                 self.found[cell.place] = records
                 if self._log is not None:
                     self._log.write({"cell": cell.place, "precision": self.precision, "records": records})
-                figures = {"accuracy": records[0]["value"]}
+                figures = {records[0]["metric"]: records[0]["value"]}
                 self._place.display.progress("cells", len(self.found), self._total, figures)
         except Interrupted as stop:
             sentence = f"stopped after {len(self.found)} of {self._total} cells"
@@ -153,7 +153,7 @@ def _say_failed(records: Sequence[Record], display: Display) -> None:
     if failed:
         counts = ", ".join(f"{method} {failed.count(method)}" for method in dict.fromkeys(failed))
         display.say(
-            f"failed: {len(failed)} of {len(records)} results, where every test row got the same label ({counts})"
+            f"failed: {len(failed)} of {len(records)} results, where every test row got the same answer ({counts})"
         )
 
 

@@ -14,29 +14,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.compute import Compute, Precision, limit_threads
 from ptft.display import Display
 from ptft.finetuning.baselines import MostFrequent, TfidfRegression
-from ptft.finetuning.classification import predict_probabilities
-from ptft.finetuning.texts import EncodedTexts, encode_texts, label_ids
+from ptft.finetuning.texts import EncodedTexts, encode_examples
 from ptft.models.building import open_trained
 from ptft.models.classifier import Classifier
 from ptft.prompting import evaluate_prompts
 from ptft.steps.curve_settings import Count, CurveSettings, known_methods, part
 from ptft.steps.finetune import Encoded, score, train_one
 from ptft.tasks.metrics import classification_figures
+from ptft.tasks.problems import PROBLEMS
+from ptft.tasks.problems.classification import Classification
 from ptft.tasks.task import Example, TaskData
 from ptft.tokenization import load_tokenizer, tokenizer_folder
 
 Record = dict[str, Any]
 
 
-class _Predicted(NamedTuple):
-    """Rows of a test set, the index of the label that each got, and what else is to be told."""
-
-    rows: Sequence[Example]
-    labels: Int[ndarray, " rows"]
-    facts: Record = {}
-
-
-_Found = tuple[Record, Callable[[str], _Predicted]]
+_Found = tuple[Record, Callable[[str], Record]]
+"""What is to be told of a method's cell, and what gives the figures of a test set: flat, with ``failed``."""
 
 
 class Cell(NamedTuple):
@@ -80,20 +74,18 @@ class Workbench:
     def records(self, cell: Cell) -> list[Record]:
         """Measure a cell: one record a test set, which is scored once.
 
-        ``failed`` is true where every test row got the same label though the method could have told them apart.
+        ``failed`` is true where every test row got the same answer though the method could have told them apart.
         """
         some = part(self._data, cell.labels, cell.seed)
-        kind = known_methods()[cell.method]
-        found, predict = {
+        measure = {
             "finetuned": self._finetuned, "tfidf": _tfidf, "majority": _majority, "prompted": self._prompted,
-        }[kind](cell, some)  # fmt: skip
+        }[known_methods()[cell.method]]  # fmt: skip
+        found, figures_of = measure(cell, some)
         facts = {"task": some.name, "method": cell.method, "labels": len(some.train), "seed": cell.seed, **found}
         records = []
         for test in some.tests:
-            rows, predicted, more = predict(test)
-            figures = classification_figures(label_ids(rows, some.labels), predicted, len(some.labels), seed=0)
-            failed = kind != "majority" and len(np.unique(predicted)) == 1
-            records.append({**facts, "test": test, "value": figures["accuracy"], **figures, "failed": failed, **more})
+            figures = figures_of(test)
+            records.append({**facts, "test": test, "metric": self._metric, "value": figures[self._metric], **figures})
         return records
 
     def _finetuned(self, cell: Cell, some: TaskData) -> _Found:
@@ -101,22 +93,22 @@ class Workbench:
         settings = self._settings.cell_settings(cell.method)
         encoded = Encoded(some, self._encoded(some.train), self._valid, self._tests)
         what = f"{cell.method}, {cell.labels} labels, seed {cell.seed}"
-        best: Classifier | None = None
-        facts: Record = {}
+        best: tuple[float, float, Classifier] | None = None
         for lr in cell.rates:
             classifier, _, _ = train_one(
                 settings, encoded, self._tokenizer, cell.seed, self._compute, self._display, lr=lr, what=what
             )
-            valid, _ = score(classifier, some.valid, self._valid, self._compute)
-            if best is None or valid["accuracy"] > facts["valid_accuracy"]:
-                best, facts = classifier, {"lr": lr, "valid_accuracy": valid["accuracy"]}
+            valid = score(classifier, some.valid, self._valid, self._compute)[0][self._metric]
+            if best is None or valid > best[0]:
+                best = valid, lr, classifier
         assert best is not None, "a cell has at least one rate"
+        value, lr, chosen = best
 
-        def predict(test: str) -> _Predicted:
-            probabilities = predict_probabilities(best, self._tests[test], self._compute)
-            return _Predicted(some.tests[test], probabilities.argmax(1))
+        def figures_of(test: str) -> Record:
+            figures, failed = score(chosen, some.tests[test], self._tests[test], self._compute)
+            return {**figures, "failed": failed}
 
-        return facts, predict
+        return {"lr": lr, f"valid_{self._metric}": value}, figures_of
 
     def _prompted(self, cell: Cell, some: TaskData) -> _Found:
         """Ask the decoder, with the first of the cell's rows in the seed's order as shots: at most so many as fit."""
@@ -125,20 +117,25 @@ class Workbench:
         template = settings.prompt_template(self._data)
         shots = min(settings.shots, _num_shots(some))
 
-        def predict(test: str) -> _Predicted:
+        def figures_of(test: str) -> Record:
             asked = replace(some, tests={test: some.tests[test]})
             result = evaluate_prompts(
                 model, tokenizer, asked, k=(shots,), seeds=(cell.seed,), template=template, limit=settings.prompt_rows
             )
-            rows = tuple(some.tests[test][document["index"]] for document in result.documents)
+            rows = [some.tests[test][document["index"]] for document in result.documents]
             predicted = np.array([some.labels.index(document["predicted"]) for document in result.documents])
             shown = float(np.mean([document["shots"] for document in result.documents]))
-            return _Predicted(rows, predicted, {"shots_shown": shown, "ties": result.records[0]["ties"]})
+            return {**_scored(rows, predicted, some), "shots_shown": shown, "ties": result.records[0]["ties"]}
 
-        return {"shots": shots, "template": template.text}, predict
+        return {"shots": shots, "template": template.text}, figures_of
 
     def _encoded(self, rows: Sequence[Example]) -> EncodedTexts:
-        return encode_texts([(row.text, row.text_b) for row in rows], self._tokenizer, self._settings.length)
+        problem = PROBLEMS[self._data.problem]()
+        return encode_examples(rows, problem, self._tokenizer, self._settings.length)
+
+    @property
+    def _metric(self) -> str:
+        return PROBLEMS[self._data.problem].metric
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
@@ -163,12 +160,19 @@ class Workbench:
 def _tfidf(cell: Cell, some: TaskData) -> _Found:
     fitted = TfidfRegression(some.train, some.valid, some.labels)
     facts = {"valid_accuracy": fitted.valid_accuracy, "inverse_penalty": fitted.inverse_penalty}
-    return facts, lambda test: _Predicted(some.tests[test], fitted.predict(some.tests[test]))
+    return facts, lambda test: _scored(some.tests[test], fitted.predict(some.tests[test]), some)
 
 
 def _majority(cell: Cell, some: TaskData) -> _Found:
     fitted = MostFrequent(some.train, some.labels)
-    return {}, lambda test: _Predicted(some.tests[test], fitted.predict(some.tests[test]))
+    return {}, lambda test: {**_scored(some.tests[test], fitted.predict(some.tests[test]), some), "failed": False}
+
+
+def _scored(rows: Sequence[Example], predicted: Int[ndarray, " rows"], data: TaskData) -> Record:
+    """Figures of the predicted labels, by their indices."""
+    gold = Classification().targets(rows, data.labels)
+    failed = len(np.unique(predicted)) == 1 < len(rows)
+    return {**classification_figures(gold, predicted, len(data.labels), seed=0), "failed": failed}
 
 
 def _num_shots(some: TaskData) -> int:

@@ -81,6 +81,10 @@ class CurveSettings(FinetuneSettings):
         for method in self.methods:
             if method not in known:
                 raise RecipeError(f"methods: unknown method {method!r}{nearest(method, known)}")
+        if self.problem != "classification" and (others := [m for m in self.methods if known[m] != "finetuned"]):
+            raise RecipeError(
+                f"methods: {', '.join(others)} can do problem=classification only, got {self.problem!r}; leave them out"
+            )
         if len(set(self.methods)) < len(self.methods):
             raise RecipeError(f"methods: name each of them once, got {', '.join(self.methods)}")
         if self.jobs != "auto" and self.jobs > 1 and num_processes() > 1:

@@ -84,7 +84,7 @@ def test_a_result_of_one_label_is_marked_as_failed(curve):
     assert [row["failed"] for row in of(result, method="tfidf")] == [True, False]
     failed = sum(row["failed"] for row in result["records"])
     assert result["failed"] == failed
-    assert said[-1].startswith(f"failed: {failed} of 4 results, where every test row got the same label (tfidf 1")
+    assert said[-1].startswith(f"failed: {failed} of 4 results, where every test row got the same answer (tfidf 1")
 
 
 def test_tests_are_scored_for_the_chosen_rate_alone(curve, monkeypatch):
@@ -92,14 +92,17 @@ def test_tests_are_scored_for_the_chosen_rate_alone(curve, monkeypatch):
 
     scored = []
 
-    def count(classifier, texts, compute):
-        scored.append(len(texts.ids))
-        return original(classifier, texts, compute)
+    def count(classifier, rows, texts, compute):
+        scored.append(rows)
+        return original(classifier, rows, texts, compute)
 
-    original = curve_cells.predict_probabilities
-    monkeypatch.setattr(curve_cells, "predict_probabilities", count)
+    original = curve_cells.score
+    monkeypatch.setattr(curve_cells, "score", count)
     result = curve(methods=("scratch",), labels=(8,), lr=(1e-4, 1e-3, 1e-2), seeds=3)
-    assert scored == [8, 8, 8]
+    (test,) = {rows for rows in scored if scored.count(rows) == 3}
+    (valid,) = {rows for rows in scored if scored.count(rows) == 5}
+    assert len(scored) == 8
+    assert set(test).isdisjoint(valid)
     assert len({row["lr"] for row in result["records"]}) == 1
 
 
@@ -110,6 +113,15 @@ def test_each_policy_is_a_method(curve):
     assert [row["method"] for row in result["records"]] == ["pretrained", "scratch", *names]
     own = [row["valid_accuracy"] for row in of(result, method="pretrained") + of(result, method="last_k")]
     assert own[0] == own[1]
+
+
+def test_other_problems_have_their_own_figure(curve, tmp_path):
+    path = tmp_path / "numbers.csv"
+    path.write_text("text,label\n" + "".join(f"{'hot ' * (n % 7)}ice,{n % 7}.5\n" for n in range(40)))
+    result = curve(data=str(path), problem="regression", methods=("full",), labels=(8,), seeds=1)
+    (row,) = result["records"]
+    assert row["metric"] != "accuracy"
+    assert row["value"] == row[row["metric"]] == result["test.8.full"]
 
 
 def test_what_a_method_fine_tunes_with():
@@ -134,6 +146,11 @@ def test_what_a_method_fine_tunes_with():
         ({"labels": (64, "all")}, RecipeError, r"labels: must be different numbers, got 64, 64"),
         ({"methods": ("prompting",)}, RecipeError, r"prompt_model: methods=prompting needs a decoder"),
         ({"methods": ("prompting",), "prompt_model": "{bert}"}, RecipeError, r"prompt_model: .* is no causal language"),
+        (
+            {"methods": ("tfidf", "full"), "problem": "regression"},
+            RecipeError,
+            r"methods: tfidf can do problem=classification only, got 'regression'; leave them out",
+        ),
         ({"prompt_model": "x"}, RecipeError, r"prompt_model is 'x' but has no effect: prompting is not among methods"),
         ({"methods": ("tfidf",), "data": "nowhere.csv", "model": ""}, DataError, r"there is no file 'nowhere\.csv'"),
         ({"preset": "bert-tiny", "model": ""}, RecipeError, r"model: name the checkpoint .*; a preset needs init"),
