@@ -1,6 +1,7 @@
 """Records averaged over their seeds: points with intervals for the pictures, and the same as rows of text."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
@@ -95,7 +96,10 @@ def grouped(records: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[str,
 
 
 def label_rows(records: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """Label efficiency in numbers: titles, then a row a task, test set and number of labels, a column a method."""
+    """Label efficiency in numbers: titles, then a row a task, test set and number of labels, a column a method.
+
+    Where every test row got the same label in some of a cell's seeds, it says in how many.
+    """
     kept = measured(records, "labels")
     methods = ordered_methods(kept)
     has_gain = {"pretrained", "scratch"} <= set(methods)
@@ -103,9 +107,11 @@ def label_rows(records: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     table = [["task", "test set", "labels", *(method or "value" for method in methods), *gain_title]]
     for (task, test), rows in grouped(kept, "task", "test").items():
         curves = {method: {p.x: p for p in points(own, "labels")} for (method,), own in grouped(rows, "method").items()}
+        failed = Counter((field(record, "method"), record["labels"]) for record in rows if record.get("failed"))
         for count in sorted({x for curve in curves.values() for x in curve}):
             at = {method: curve[count] for method, curve in curves.items() if count in curve}
-            row = [task, test, format_count(count), *(_interval(at.get(method)) for method in methods)]
+            row = [task, test, format_count(count)]
+            row += [_interval(at.get(method), failed[method, count]) for method in methods]
             if has_gain:
                 is_pair = "pretrained" in at and "scratch" in at
                 row.append(f"{at['pretrained'].mean - at['scratch'].mean:+.3f}" if is_pair else "")
@@ -124,5 +130,8 @@ def shot_rows(records: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     return table
 
 
-def _interval(point: Point | None) -> str:
-    return format_interval(point.mean, point.low, point.high) if point else ""
+def _interval(point: Point | None, num_failed: int = 0) -> str:
+    if point is None:
+        return ""
+    text = format_interval(point.mean, point.low, point.high)
+    return f"{text}, {num_failed} of {point.num_seeds} failed" if num_failed else text

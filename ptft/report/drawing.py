@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
+_CURVE_MARKERS = (*_MARKERS, "*", "<", ">", "p", "h", "d")
+_CURVE_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.6, 1, 1.6)), (0, (1.2, 1.2)), (0, (8, 1.6, 3, 1.6)))
 _GREY = "#6B6B6B"
+FEW_LINES = 4
+"""With more lines than this a panel is crowded."""
+_STROKES: tuple[dict[str, Any], dict[str, Any]] = (
+    {"elinewidth": 1.1, "capsize": 2.0},
+    {"elinewidth": 0.8, "capsize": 1.5, "linewidth": 1.2, "markersize": 4.5},
+)
 VALID_LOOK: dict[str, Any] = {
     "color": COLOURS[-1],
     "marker": "o",
@@ -51,6 +59,8 @@ _STYLE: dict[str, Any] = {
     "lines.markersize": 5.5,
     # A label such as "a $5 b $6" is text, not a formula.
     "text.parse_math": False,
+    # Names within an SVG are drawn at random otherwise.
+    "svg.hashsalt": "ptft",
 }
 
 
@@ -67,12 +77,13 @@ def style() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG; the same figure gives the same bytes."""
+    """Write a figure as PNG or, by the ending of its name, as SVG; the same figure gives the same bytes."""
     with style(), warnings.catch_warnings():
         # A name in a script that no installed font knows is drawn as boxes; the page's tables still show it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        # The library's version is the only metadata matplotlib would add.
-        figure.savefig(path, format="png", dpi=_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+        # The library's version and the date are the only metadata matplotlib would add.
+        unwanted = {"Creator": None, "Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, dpi=_DOTS_PER_INCH, facecolor="white", metadata=unwanted)
 
 
 def look(index: int) -> dict[str, Any]:
@@ -81,6 +92,15 @@ def look(index: int) -> dict[str, Any]:
         "color": COLOURS[index % len(COLOURS)],
         "marker": _MARKERS[index % len(_MARKERS)],
         "linestyle": _DASHES[index // len(COLOURS) % len(_DASHES)],
+    }
+
+
+def curve_look(index: int) -> dict[str, Any]:
+    """As :func:`look`, but thirteen lines can be told apart without colour too, in print: by marker, and by dash."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": _CURVE_MARKERS[index % len(_CURVE_MARKERS)],
+        "linestyle": _CURVE_DASHES[index % len(_CURVE_DASHES)],
     }
 
 
@@ -147,6 +167,8 @@ def running_mean(values: Sequence[float], num_beside: int) -> list[float]:
 def draw_curves(axes: "Axes", curves: Mapping[str, Sequence[Point]], indices: Mapping[str, int]) -> None:
     """Draw lines of means with their intervals on a 0..1 scale over a logarithmic count.
 
+    Many lines are drawn finer, on a scale that begins below the lowest of them.
+
     Args:
         axes: The panel.
         curves: The points of each line.
@@ -168,17 +190,17 @@ def draw_curves(axes: "Axes", curves: Mapping[str, Sequence[Point]], indices: Ma
                 [max(0.0, point.mean - point.low) for point in curve],
                 [max(0.0, point.high - point.mean) for point in curve],
             ],
-            elinewidth=1.1,
-            capsize=2.0,
-            **look(indices[name]),
+            **_STROKES[len(curves) > FEW_LINES],
+            **curve_look(indices[name]),
         )
     ticks = _apart(places, width / _room(axes))
     axes.set_xticks([places[count] for count in ticks], [format_count(count) for count in ticks])
     margin = 0.07 * width if len(places) > 1 else 0.5
     axes.set_xlim(ordered[0] - margin, ordered[-1] + margin)
     lowest = min(min(point.low, point.mean) for point in all_points)
-    axes.set_ylim(min(-0.02, lowest - 0.05), 1.03)
-    axes.set_yticks([fifth / 5 for fifth in range(-5 if lowest < 0 else 0, 6)])
+    is_crowded = len(curves) > FEW_LINES and lowest >= 0
+    axes.set_yticks([fifth / 5 for fifth in range(-5 if lowest < 0 else 0, 6)])  # widens the limits
+    axes.set_ylim(math.floor(5 * lowest) / 5 - 0.02 if is_crowded else min(-0.02, lowest - 0.05), 1.03)
 
 
 def draw_level(axes: "Axes", level: float) -> None:
@@ -191,11 +213,21 @@ def legend(figure: "Figure", entries: Mapping[str, Mapping[str, Any]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **settings) for settings in entries.values()]
-    # About 92 letters fit the width, and an entry's line takes the room of nine.
-    lengths = [min(len(name), _LEGEND_LETTERS) + 9 for name in entries]
-    num_columns = len(entries) if sum(lengths) <= 92 else max(1, 92 // max(lengths))
     names = [textwrap.fill(name, _LEGEND_LETTERS) for name in entries]
-    figure.legend(handles, names, loc="outside upper left", ncols=num_columns, handlelength=2.6)
+    num_columns = _legend_columns([min(len(name), _LEGEND_LETTERS) for name in entries])
+    figure.legend(handles, names, loc="outside upper left", ncols=num_columns, handlelength=3.0)
+
+
+def _legend_columns(lengths: Sequence[int]) -> int:
+    """The most columns in which names of so many letters fit, going down one column after another."""
+    for num_columns in range(len(lengths), 1, -1):
+        # Matplotlib gives each of the first columns one name more where they cannot be equally long.
+        size, rest = divmod(len(lengths), num_columns)
+        starts = [size * column + min(column, rest) for column in range(num_columns + 1)]
+        # About 92 letters fit the width, and an entry's line takes the room of nine.
+        if sum(max(lengths[start:stop]) + 9 for start, stop in pairwise(starts)) <= 92:
+            return num_columns
+    return 1
 
 
 def count_axis(axes: "Axes", most: float, noun: str) -> None:

@@ -75,7 +75,7 @@ _Record = Mapping[str, Any]
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run folder, and its pictures beside it as PNG.
+    """Write ``report.html`` into a run folder, and its pictures beside it as PNG; the one over labels as SVG too.
 
     A run of several steps gets one page: that of its own files and of each sub-folder that holds a ``result.json``.
     Only what is there is shown, and the same files give the same page.
@@ -187,9 +187,9 @@ def _labels(runs: Sequence[RunFolder]) -> str:
     captions = [_HOW_TO_READ_LABELS, *[_HOW_TO_READ_GAIN] * has_scratch]
     captions += [_HOW_TO_READ_HELD_OUT] * (has_scratch and is_held_out)
     majority = {name: value for folder in reversed(runs) for name, value in folder.figures.items()}
-    picture = _picture(
-        runs[0].path / "label_efficiency.png", plots.label_efficiency(records, majority=majority), captions
-    )
+    figure = plots.label_efficiency(records, majority=majority)
+    plots.save(figure, runs[0].path / "label_efficiency.svg")
+    picture = _picture(runs[0].path / "label_efficiency.png", figure, captions)
     return f"<h2>Label efficiency</h2>\n{picture}\n{_text_table(label_rows(records))}"
 
 

@@ -8,9 +8,11 @@ from ptft.errors import DataError
 from ptft.report.curves import grouped, measured, ordered_methods, points
 from ptft.report.drawing import (
     COLOURS,
+    FEW_LINES,
     LEVEL_LOOK,
     VALID_LOOK,
     count_axis,
+    curve_look,
     draw_curves,
     draw_level,
     draw_losses,
@@ -76,7 +78,7 @@ def label_efficiency(records: Iterable[_Record], majority: Mapping[str, Any] | N
 
     Args:
         records: Records with ``task``, ``test``, ``method``, ``labels``, ``seed``, ``value``, ``low`` and ``high``; a
-            ``majority`` in them is drawn as a level.
+            ``majority`` in them is drawn as a level, unless a method of that name is.
         majority: Flat figures that hold the accuracy of the most frequent label for records that do not, under
             ``task.test.majority`` or ``test.majority``.
 
@@ -94,7 +96,7 @@ def label_efficiency(records: Iterable[_Record], majority: Mapping[str, Any] | N
             curves = {method: points(by_method[method], "labels") for method in methods if method in by_method}
             draw_curves(panel_axes, curves, {method: methods.index(method) for method in curves})
             level = _majority(rows, majority or {}, (f"{task}.{test}.majority", f"{test}.majority"))
-            if level is not None:
+            if level is not None and "majority" not in methods:
                 draw_level(panel_axes, level)
                 has_level = True
             title(panel_axes, task if test == "test" else f"{task}, test set {test}".removeprefix(", "))
@@ -188,7 +190,9 @@ def _metric(rows: Sequence[_Record]) -> str:
 
 
 def _num_columns(panels: Sequence[tuple[str, str]], num_lines: int) -> int:
-    """A row a task where each has the same two or three test sets, else 0: whatever looks well."""
+    """One for many lines; a row a task where each has the same two or three test sets; else 0: whatever looks well."""
+    if num_lines > FEW_LINES:
+        return 1
     tests = {task: [test for other, test in panels if other == task] for task, _ in panels}
     first = next(iter(tests.values()))
     if len(first) in (2, 3) and all(row == first for row in tests.values()):
@@ -198,7 +202,7 @@ def _num_columns(panels: Sequence[tuple[str, str]], num_lines: int) -> int:
 
 
 def _curve_entries(names: Sequence[str], has_level: bool) -> dict[str, Mapping[str, Any]]:
-    entries: dict[str, Mapping[str, Any]] = {name or "result": look(index) for index, name in enumerate(names)}
+    entries: dict[str, Mapping[str, Any]] = {name or "result": curve_look(index) for index, name in enumerate(names)}
     return entries | ({_LEVEL_NAME: LEVEL_LOOK} if has_level else {})
 
 

@@ -33,10 +33,15 @@ MEANINGS: dict[str, str] = {
     "*.spearman": "rank correlation with the gold scores on {of}",
     "*.pearson": "linear correlation with the gold scores on {of}",
     "*.k[0-9]*": "share answered right on {of}, with this many examples in the prompt",
+    "*.difference": "the first method's accuracy minus the second's, seed by seed",
+    "*.difference.*": "the first method's accuracy minus this one's, seed by seed",
+    "*.[0-9]*.majority": "accuracy of always giving the most frequent label of the training rows",
     "*.majority": "accuracy of always giving the most frequent answer on {of}",
     "*_baseline": "the same by always saying the most frequent token",
     "*.baseline": "what an answer that ignores the input scores on {of}",
     "*.loss": "mean loss on {of}, in nats; lower is better",
+    "*.sd": "standard deviation over the seeds",
+    "failed": "results where every test row got the same answer",
     "*.low": "lower end of the 95 % interval on {of}",
     "*.high": "upper end of the 95 % interval on {of}",
     "*.n": "number of rows scored on {of}",
@@ -152,7 +157,7 @@ def final_table(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
     The ends of an interval are shown with the figure they belong to: ``topic.k8.low`` with ``topic.k8``, and
     ``test.low`` with the first ``test.`` figure that lies between ``test.low`` and ``test.high``, which is the one the
-    interval was made for. Keys that hold no number are left out.
+    interval was made for. Keys that hold no number are left out, and a standard deviation beside an interval.
 
     Returns:
         Name, value as text, and meaning (empty where unknown) of each figure, in the order of the result.
@@ -161,7 +166,7 @@ def final_table(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         name: value for name, value in result.items() if isinstance(value, int | float) and not isinstance(value, bool)
     }
     intervals = {name: place for place in _intervals(figures) if (name := _owner(place, figures))}
-    shown_with = {f"{place}.{end}" for place in intervals.values() for end in ("low", "high")}
+    shown_with = {f"{place}.{end}" for place in intervals.values() for end in ("low", "high", "sd")}
     rows = []
     for name, value in figures.items():
         if name in shown_with:

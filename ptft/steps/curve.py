@@ -1,152 +1,182 @@
-"""The step ``curve``: what pretraining buys at each number of labels, beside training from scratch."""
+"""The step ``curve``: what methods make of each number of labels: fine-tuning, baselines and prompting side by side."""
 
 import sys
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
-from ptft.compute import Compute, limit_threads
+from ptft.compute import is_main, limit_threads, num_cores, resolve_precision
 from ptft.config import load, plain
-from ptft.errors import RecipeError
-from ptft.steps.finetune import Encoded, Finetune, score, train_one
-from ptft.steps.finetune_settings import FinetuneSettings
+from ptft.display import Display
+from ptft.steps.curve_cells import Cell, Record, Workbench
+from ptft.steps.curve_settings import CurveSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list
 from ptft.steps.step import Place, Result
 from ptft.tasks.metrics import mean_interval, paired_interval
-from ptft.tasks.table import subset
-from ptft.tasks.task import TaskData
 from ptft.tokenization import tokenizer_hash
+from ptft.training.interruption import Interrupted
 from ptft.training.logbook import Logbook, read_log
+from ptft.training.side_by_side import Processes, serve
 
-Method = Literal["pretrained", "scratch"]
-Count = int | Literal["all"]
-Record = dict[str, Any]
+_Measured = Iterator[tuple[Cell, list[Record]]]
+_WORKER = "from ptft.steps.curve import answer_from_pipe; answer_from_pipe()"
 
 
-class Curve(FinetuneSettings):
-    """Fine-tune at several numbers of labels, from the checkpoint and from scratch, with several seeds each.
+class Curve(CurveSettings):
+    """Compare fine-tuning, baselines and prompting at several numbers of labels, with several seeds each.
 
-    With several learning rates each cell takes the one that is best on the validation rows with the first seed.
+    With several learning rates a method takes, at each number of labels, the one that is best on the validation rows
+    with the first seed. An interrupted curve goes on behind the cells (a method, number of labels and seed) that it has
+    measured.
     """
 
     name: ClassVar[str] = "curve"
-    methods: tuple[Method, ...] = ("pretrained", "scratch")
-    """What is compared: the checkpoint's weights, and fresh ones in the same shape."""
-    labels: tuple[int | Literal["all"], ...] = (16, 64, 256)
-    """Numbers of labelled training rows; all for every one."""
-    seeds: int | tuple[int, ...] = 5
-    """How many seeds, or which ones: each draws other rows, another order and another head."""
-    lr: tuple[float, ...] = (3e-4,)  # type: ignore[assignment]
-    """Peak learning rates to choose from on the validation rows."""
-
-    def check(self) -> None:
-        """Read everything that can be read."""
-        if any(rate <= 0 for rate in self.lr) or not self.lr:
-            raise RecipeError(f"lr: must be one or several rates above 0, got {list(self.lr)}")
-        if not self.methods or not self.labels:
-            raise RecipeError("methods and labels: name at least one of each")
-        data, _ = self.check_data()
-        self.check_model()
-        for count in self.labels:
-            _part(data, count, 0)
-        seed_list(self.seeds, self.seed)
 
     def work(self, place: Place) -> Result:
         """Every cell that is not done yet; figures are means over seeds."""
-        limit_threads(self.threads)
-        compute = Compute(self.precision, (), place.folder, self.deterministic)
-        data, notes = self.check_data()
+        data, notes = self.read_data()
         for note in notes:
             place.display.say(note)
-        tokenizer = self.open_tokenizer(data)
-        cells = _Cells(self, Encoded.of(data, tokenizer, self.length), tokenizer, compute, place)
         seeds = seed_list(self.seeds, self.seed)
-        pairs = [(method, count) for count in self.labels for method in self.methods]
-        records: list[Record] = []
-        for number, (method, count) in enumerate(pairs):
-            first = {lr: cells.rows(method, count, seeds[0], lr) for lr in self.lr}
-            chosen = max(first, key=lambda lr: first[lr][0]["valid_accuracy"])
-            found = [*first[chosen], *(row for seed in seeds[1:] for row in cells.rows(method, count, seed, chosen))]
-            records += found
-            mean = float(np.mean([row["value"] for row in found if row["test"] == found[0]["test"]]))
-            place.display.progress("cells", number + 1, len(pairs), {"labels": found[0]["labels"], "accuracy": mean})
-        lineage = {
+        cells = _Cells(self, place, len(self.labels) * len(self.methods) * len(seeds))
+        counts = sorted(self.labels, key=lambda count: -len(data.train) if count == "all" else -count)
+        trained = self.trained()
+        pairs = [(method, count) for count in counts for method in self.methods]
+        rates = {pair: self.lr if pair[0] in trained else () for pair in pairs}
+        # The longest cells come first, so that no process is left alone with one at the end.
+        rounds = [seeds] if len(self.lr) == 1 else [seeds[:1], seeds[1:]]
+        with cells:
+            for some in rounds:
+                cells.measure([Cell(*pair, seed, rates[pair]) for pair in pairs for seed in some])
+                for pair in [pair for pair in pairs if rates[pair]]:
+                    rates[pair] = (cells.found[(*pair, seeds[0])][0]["lr"],)
+        records = [
+            record for count in self.labels for method in self.methods for seed in seeds
+            for record in cells.found[method, count, seed]
+        ]  # fmt: skip
+        _say_failed(records, place.display)
+        lineage: dict[str, Any] = {
             "step": self.name,
             "task": {"name": data.name, "labels": list(data.labels), "train_rows": len(data.train)},
-            "tokenizer": {"hash": tokenizer_hash(tokenizer)},
-            "parents": [parent(self.model)] if self.model else [],
+            "parents": [parent(name) for name in (self.model if trained else "", self.prompt_model) if name],
             "seeds": seeds,
+            "precision": cells.precision,
+            "jobs": cells.jobs,
         }
+        if trained:
+            lineage["tokenizer"] = {"hash": tokenizer_hash(self.open_tokenizer(data))}
         return Result(_figures(records, self.methods), records, lineage)
 
-    def cell_settings(self, method: Method) -> FinetuneSettings:
-        """The settings of one fine-tuning."""
-        values = {
-            k: v for k, v in plain(self).items() if k in Finetune.model_fields and k not in ("labels", "seeds", "lr")
-        }
-        values["init"] = method
-        return load(Finetune, base=values, base_origin="curve").settings
 
-
-@dataclass(frozen=True)
 class _Cells:
-    """The fine-tunings of a curve; each is written down when it is done, and an interrupted curve goes on behind it."""
+    """The cells of a curve; each is written down when it is measured, and an interrupted curve goes on behind it.
 
-    settings: Curve
-    encoded: Encoded
-    tokenizer: PreTrainedTokenizerBase
-    compute: Compute
-    place: Place
+    Args:
+        settings: The curve's.
+        place: Where it works.
+        total: How many cells there are.
+    """
 
-    def rows(self, method: Method, count: Count, seed: int, lr: float) -> list[Record]:
-        """One record a test set."""
-        log = self.place.folder / "cells.jsonl"
-        key = {"method": method, "labels": count, "seed": seed, "lr": lr}
-        for line in read_log(log):
-            if line["cell"] == key:
-                rows: list[Record] = line["records"]
-                return rows
-        rows = self._measure(method, count, seed, lr)
-        if self.compute.is_main:
-            Logbook(log, sys.maxsize).write({"cell": key, "records": rows})
-        return rows
+    def __init__(self, settings: Curve, place: Place, total: int) -> None:
+        self._settings = settings
+        self._place = place
+        self._total = total
+        path = place.folder / "cells.jsonl"
+        lines = read_log(path)
+        self.found: dict[Any, list[Record]] = {tuple(line["cell"]): line["records"] for line in lines}
+        """The records of measured cells, by method, number of labels and seed."""
+        self._log = Logbook(path, sys.maxsize) if is_main() else None
+        self.jobs = settings.jobs_now(total)
+        """How many cells are measured side by side."""
+        self._threads = settings.threads or (max(1, num_cores() // self.jobs) if self.jobs > 1 else 0)
+        limit_threads(self._threads)
+        self.precision = resolve_precision(settings.precision, lines[0]["precision"] if lines else "")
+        """Of all cells: a curve that goes on keeps what it began with."""
+        self._bench: Workbench | None = None
+        self._processes: Processes | None = None
 
-    def _measure(self, method: Method, count: Count, seed: int, lr: float) -> list[Record]:
-        data = self.encoded.data
-        some = _part(data, count, seed)
-        classifier, _, _ = train_one(
-            self.settings.cell_settings(method), self.encoded.with_train(some), self.tokenizer, seed, self.compute,
-            self.place.display, lr=lr, what=f"{method}, {count} labels, seed {seed}",
-        )  # fmt: skip
-        valid, _ = score(classifier, data.valid, self.encoded.valid, self.compute)
-        facts = {"task": data.name, "method": method, "labels": len(some.train), "seed": seed, "lr": lr}
-        facts["valid_accuracy"] = valid["accuracy"]
-        rows = []
-        for test, texts in self.encoded.tests.items():
-            figures, _ = score(classifier, data.tests[test], texts, self.compute)
-            rows.append({**facts, "test": test, "value": figures["accuracy"], **figures})
-        return rows
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._processes is not None:
+            self._processes.__exit__()
+
+    def measure(self, cells: Sequence[Cell]) -> None:
+        """Measure those that are not found.
+
+        Raises:
+            Interrupted: A signal asked to stop; what is measured is written down.
+        """
+        left = [cell for cell in cells if cell.place not in self.found]
+        try:
+            for cell, records in self._side_by_side(left) if self.jobs > 1 else self._in_turn(left):
+                self.found[cell.place] = records
+                if self._log is not None:
+                    self._log.write({"cell": cell.place, "precision": self.precision, "records": records})
+                figures = {records[0]["metric"]: records[0]["value"]}
+                self._place.display.progress("cells", len(self.found), self._total, figures)
+        except Interrupted as stop:
+            sentence = f"stopped after {len(self.found)} of {self._total} cells"
+            raise Interrupted(sentence, stop.signal_number) from None
+
+    def _in_turn(self, cells: Sequence[Cell]) -> _Measured:
+        for cell in cells:
+            if self._bench is None:
+                self._bench = Workbench(self._settings, self.precision, self._threads, self._place.display)
+            yield cell, self._bench.records(cell)
+
+    def _side_by_side(self, cells: Sequence[Cell]) -> _Measured:
+        if cells and self._processes is None:
+            number = min(self.jobs, self._total - len(self.found))
+            greeting = {"settings": plain(self._settings), "precision": self.precision, "threads": self._threads}
+            self._processes = Processes(_WORKER, greeting, number, self._place.display)
+        if self._processes is not None:
+            yield from ((cells[number], records) for number, records in self._processes.answers(cells))
 
 
-def _part(data: TaskData, count: Count, seed: int) -> TaskData:
-    return data if count == "all" else subset(data, count, seed)
+def answer_from_pipe() -> None:
+    """Measure the cells that the parent process asks for; what a process of :func:`_Cells` runs."""
+
+    def prepare(greeting: Mapping[str, Any], display: Display) -> Any:
+        settings = load(Curve, base=greeting["settings"], base_origin="the parent process").settings
+        bench = Workbench(settings, greeting["precision"], greeting["threads"], display)
+        return lambda cell: bench.records(Cell(*cell))
+
+    serve(prepare)
 
 
-def _figures(records: list[Record], methods: tuple[Method, ...]) -> dict[str, float]:
+def _say_failed(records: Sequence[Record], display: Display) -> None:
+    failed = [record["method"] for record in records if record["failed"]]
+    if failed:
+        counts = ", ".join(f"{method} {failed.count(method)}" for method in dict.fromkeys(failed))
+        display.say(
+            f"failed: {len(failed)} of {len(records)} results, where every test row got the same answer ({counts})"
+        )
+
+
+def _figures(records: Sequence[Record], methods: Sequence[str]) -> dict[str, float]:
+    """Means over seeds with Student's interval, their standard deviation, and paired differences from the first method.
+
+    ``difference`` is the first method minus the second, ``difference.METHOD`` the first minus a further one.
+    """
     figures: dict[str, float] = {}
     for test in dict.fromkeys(record["test"] for record in records):
         for labels in dict.fromkeys(record["labels"] for record in records):
-            values = {}
-            for method in methods:
-                own = [r["value"] for r in records if (r["test"], r["labels"], r["method"]) == (test, labels, method)]
-                values[method] = own
-                name = f"{test}.{labels}.{method}"
-                figures[name], figures[f"{name}.low"], figures[f"{name}.high"] = mean_interval(own)
-            if len(methods) > 1:
-                difference = paired_interval(values[methods[0]], values[methods[1]])
-                name = f"{test}.{labels}.difference"
-                figures[name], figures[f"{name}.low"], figures[f"{name}.high"] = difference
+            here = [record for record in records if (record["test"], record["labels"]) == (test, labels)]
+            values = {method: [r["value"] for r in here if r["method"] == method] for method in methods}
+            for method, own in values.items():
+                _put(figures, f"{test}.{labels}.{method}", mean_interval(own))
+                figures[f"{test}.{labels}.{method}.sd"] = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
+            for number, method in enumerate(methods[1:]):
+                name = "difference" if number == 0 else f"difference.{method}"
+                _put(figures, f"{test}.{labels}.{name}", paired_interval(values[methods[0]], values[method]))
+    figures["seeds"] = float(len({record["seed"] for record in records}))
+    figures["failed"] = float(sum(record["failed"] for record in records))
     return figures
+
+
+def _put(figures: dict[str, float], name: str, interval: tuple[float, float, float]) -> None:
+    figures[name], figures[f"{name}.low"], figures[f"{name}.high"] = interval

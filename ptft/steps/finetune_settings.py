@@ -110,6 +110,11 @@ class FinetuneSettings(TrainingStep):
 
     def check_data(self) -> tuple[TaskData, list[str]]:
         """Read the examples; refuse what cannot work before anything is written."""
+        self.check_start()
+        return self.read_data()
+
+    def check_start(self) -> None:
+        """Refuse what a training cannot start from, whatever the examples are."""
         self.check_training()
         if self.class_weights != "none" and self.problem != "classification":
             raise RecipeError(f"class_weights: {self.problem} has no classes to weigh; leave it out")
@@ -130,6 +135,9 @@ class FinetuneSettings(TrainingStep):
             if config is not None and self.init == "pretrained" and not self.tokenizer:
                 check_pair(tokenizer, config)
             add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+
+    def read_data(self) -> tuple[TaskData, list[str]]:
+        """The examples, and a sentence about each thing that was left out or decided."""
         data, notes = read_task(
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
             label=self.label, problem=self.problem, choices=self.choices, seed=0,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import Field
+from transformers import PreTrainedTokenizerBase
 
 from ptft.compute import is_main, limit_threads
 from ptft.errors import RecipeError
@@ -24,6 +25,25 @@ from ptft.tasks.table_source import refuse_given
 from ptft.tasks.task import TaskData
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder, tokenizer_hash
 from ptft.training.aside import write_text
+
+
+def check_prompted(key: str, model: str) -> PreTrainedTokenizerBase:
+    """Refuse a checkpoint that cannot be prompted; gives its tokenizer.
+
+    Raises:
+        RecipeError: What ``key`` names is no decoder.
+        CheckpointError: It cannot be opened, lacks weights, or does not go with its tokenizer.
+    """
+    config = read_config(model)
+    if not is_decoder_config(config):
+        raise RecipeError(
+            f"{key}: {model!r} is no causal language model ({config.model_type}); prompting "
+            "needs a decoder, pretrained with objective=causal_lm"
+        )
+    tokenizer = load_tokenizer(tokenizer_folder(model))
+    check_pair(tokenizer, config)
+    open_trained(model, "causal_lm", shapes_only=True)
+    return tokenizer
 
 
 class Prompt(Step):
@@ -58,15 +78,7 @@ class Prompt(Step):
     def check(self) -> None:
         """Read everything that can be read."""
         seeds = seed_list(self.seeds, self.seed)
-        config = read_config(self.model)
-        if not is_decoder_config(config):
-            raise RecipeError(
-                f"model: {self.model!r} is no causal language model ({config.model_type}); prompting "
-                "needs a decoder, pretrained with objective=causal_lm"
-            )
-        tokenizer = load_tokenizer(tokenizer_folder(self.model))
-        check_pair(tokenizer, config)
-        open_trained(self.model, "causal_lm", shapes_only=True)
+        tokenizer = check_prompted("model", self.model)
         for task, _ in self._tasks():
             check_prompts(tokenizer, task, k=self.k, seeds=seeds, template=self._template(task))
 

@@ -70,6 +70,6 @@ class Step(Settings, ABC):
         """Do it."""
 
 
-_SETUP_KEYS = {"out", "resume", "threads", "trackers", "cache", "workers", "guard", "push", "push_private"}
+_SETUP_KEYS = {"out", "resume", "threads", "trackers", "cache", "workers", "guard", "jobs", "push", "push_private"}
 RUNTIME_KEYS = frozenset({*_SETUP_KEYS, "accumulate", "compile", "gradient_checkpointing"})
 """Settings that may differ between a run and its continuation."""

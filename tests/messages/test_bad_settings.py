@@ -178,7 +178,7 @@ SETTINGS = [
     ("finetune init=scratch preset=bert-tny data=good.csv out=new", r"unknown preset 'bert-tny'; did you mean 'bert-t"),
     (f"{TUNE} init=scratch preset=bert-tiny", r"init=scratch takes the shape of either model=DIR or preset=NAME"),
     (f"{CURVE} labels=few", r"labels=few: must be a whole number or 'all', got 'few'"),
-    (f"{CURVE} labels=8 methods=pretraind", r"methods=pretraind: .* got 'pretraind'; did you mean 'pretrained'\?"),
+    (f"{CURVE} labels=8 methods=pretraind", r"methods: unknown method 'pretraind'; did you mean 'pretrained'\?"),
     (f"{CURVE} labels=8 lr=-1,1", r"lr: must be one or several rates above 0, got \[-1.0, 1.0\]"),
     (f"{CURVE} labels=8 seeds=0", r"seeds: must be a count of at least 1 .* got 0"),
 ]

@@ -130,6 +130,51 @@ def test_two_processes_stop_after_the_same_step(settings, tmp_path):
     assert num_lines(tmp_path / "run" / "metrics.jsonl") == step
 
 
+@pytest.fixture
+def curve(bert_run, table, tmp_path):
+    """The settings of a curve of 18 cells, and their recipe, curve.yaml, with two cells side by side."""
+    values = {
+        "model": str(bert_run), "data": str(table), "methods": ["tfidf", "scratch", "pretrained"], "labels": [8, 32],
+        "seeds": 3, "budget": "50steps", "length": 32, "rows_per_step": 8,
+    }  # fmt: skip
+    (tmp_path / "curve.yaml").write_text(yaml.safe_dump({**values, "jobs": 2, "threads": 1, "precision": "fp32"}))
+    return values
+
+
+def descendants(number):
+    """Processes below one, by their numbers."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.splitlines()
+    children = [int(child) for child, parent in map(str.split, lines) if int(parent) == number]
+    return children + [below for child in children for below in descendants(child)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_curve_with_cells_side_by_side(number, curve, step, tmp_path):
+    arguments, log = ("curve", "curve.yaml", "out=run"), tmp_path / "run" / "cells.jsonl"
+    command = Command(tmp_path, *arguments)
+    command.wait_for(lambda: num_lines(log) >= 7)
+    workers = descendants(command.process.pid)
+    command.process.send_signal(number)
+    code, _, errors = command.end()
+    lines = log.read_text().splitlines()
+    if number == signal.SIGKILL:
+        assert code == -number
+    else:
+        sentence = f"ptft: stopped after {len(lines)} of 18 cells; the same command goes on from there\n"
+        assert (code, errors) == (128 + number, sentence)
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < end, "a process is left"
+        time.sleep(0.05)
+    code, output, errors = Command(tmp_path, *arguments).end()
+    assert code == 0, errors
+    assert "was interrupted; going on" in output
+    assert log.read_text().splitlines()[: len(lines)] == lines
+    assert num_lines(log) == 18
+    whole = step("curve", **curve, jobs=1, out=str(tmp_path / "whole"))
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == whole
+
+
 # A disk that is full
 
 

@@ -77,6 +77,12 @@ def test_the_label_table_says_what_pretraining_bought():
     ]
 
 
+def test_the_label_table_says_how_many_runs_failed():
+    rows = [record(seed=seed, failed=seed > 0) for seed in range(3)] + [record(method="scratch", failed=False)]
+    assert label_rows(rows)[1][3] == "0.700 (0.650 to 0.750), 2 of 3 failed"
+    assert label_rows(rows)[1][4] == "0.700 (0.650 to 0.750)"
+
+
 def test_the_label_table_has_no_gain_without_scratch():
     assert label_rows([record()])[0] == ["task", "test set", "labels", "pretrained"]
 

@@ -74,6 +74,7 @@ def test_a_whole_run_has_every_section_and_picture(tmp_path):
     assert headings(page) == ["Figures", "Loss", "Label efficiency", "Shots", "Lineage", "Recipe"]
     for name in ("loss.png", "label_efficiency.png", "shots.png"):
         assert base64.b64encode((run / name).read_bytes()).decode() in page.read_text()
+    assert (run / "label_efficiency.svg").exists()
 
 
 @pytest.mark.parametrize(

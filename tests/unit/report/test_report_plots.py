@@ -1,10 +1,12 @@
 """Pictures: what is drawn, and that the same data give the same bytes."""
 
+from itertools import pairwise
+
 import matplotlib
 import pytest
 
 from ptft.errors import DataError
-from ptft.report.drawing import LEVEL_LOOK, running_mean
+from ptft.report.drawing import LEVEL_LOOK, curve_look, running_mean
 from ptft.report.plots import label_efficiency, loss_curve, save, shot_curve
 
 
@@ -37,6 +39,14 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     assert content == (tmp_path / "b.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content and b"matplotlib" not in content.lower()
+
+
+def test_a_picture_is_written_as_svg_too(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        save(label_efficiency([curve_record()]), tmp_path / name)
+    content = (tmp_path / "a.svg").read_text()
+    assert content == (tmp_path / "b.svg").read_text()
+    assert "<svg" in content and "<dc:date>" not in content
 
 
 def test_a_users_own_settings_do_not_change_the_picture_and_stay(tmp_path):
@@ -118,6 +128,35 @@ def test_each_task_and_test_set_has_a_panel_and_each_method_a_line():
     assert titles(figure) == ["a, test set L", "a, test set H", "b, test set L", "b, test set H"]
     assert all(len(axes.containers) == 2 for axes in figure.axes)
     assert legend_names(figure) == ["pretrained", "scratch"]
+
+
+METHODS = ["scratch", "frozen", "last_k", "full", "gradual_unfreezing", "layerwise_lr", "lora", "scalar_mix",
+           "auxiliary_lm", "tfidf", "majority", "prompting"]  # fmt: skip
+
+
+def test_many_methods_have_wide_panels_a_scale_of_their_own_and_a_short_legend():
+    rows = [curve_record(method=method, test=test) for method in METHODS for test in ("L", "H")]
+    figure = label_efficiency(rows)
+    assert [axes.get_subplotspec().get_gridspec().ncols for axes in figure.axes] == [1, 1]
+    assert 0.55 < figure.axes[0].get_ylim()[0] < 0.6
+    figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert (extent.x0 >= 0) and (extent.x1 <= figure.bbox.width)
+    assert extent.height < 0.12 * figure.bbox.height
+    few = label_efficiency([curve_record(method=method) for method in METHODS[:3]])
+    assert few.axes[0].get_ylim()[0] < 0
+
+
+def test_lines_are_told_apart_without_colour():
+    looks = [curve_look(index) for index in range(13)]
+    assert len({look["marker"] for look in looks}) == 13
+    assert all(one["linestyle"] != other["linestyle"] for one, other in pairwise(looks))
+
+
+def test_a_method_that_is_the_majority_needs_no_level():
+    figure = label_efficiency([curve_record(method=name, majority=0.25) for name in ("tfidf", "majority")])
+    assert levels(figure.axes[0]) == []
+    assert legend_names(figure) == ["tfidf", "majority"]
 
 
 def test_labels_stand_at_equal_distances_when_they_double():

@@ -43,6 +43,13 @@ def test_the_ends_may_stand_below_the_figure_itself():
     ]
 
 
+def test_a_standard_deviation_is_left_out_beside_an_interval():
+    rows = final_table(
+        {"t.8.lora": 0.5, "t.8.lora.low": 0.4, "t.8.lora.high": 0.6, "t.8.lora.sd": 0.1, "other.sd": 0.2}
+    )
+    assert [name for name, _, _ in rows] == ["t.8.lora", "other.sd"]
+
+
 def test_only_numbers_are_figures():
     rows = final_table({"records": [], "verb": "finetune", "done": True, "steps": 900.0})
     assert rows == [("steps", "900", "optimizer updates made")]
