@@ -119,8 +119,8 @@ def fit(
     positions = _positions(plan, watch, compute, folder)
     logbook = _logbook(folder, totals, compute, display)
     wrapped = compute.wrap(module.train(), leaves_out=optimizers.begins_late)
-    is_over = best is not None and best.is_old(totals.step)
-    feed = _feed(source, compute, plan, totals, totals.step if is_over else positions.stop(totals.step))
+    stop = totals.step if best is not None and best.is_old(totals.step) else positions.stop(totals.step)
+    feed = _feed(source, compute, plan, totals, stop)
     guard = Guard(plan.guard, source, optimizers, compute, folder, totals.guard)
     _prepare(wrapped, feed, compute, plan, display, watch)
     meter = Meter(cost, compute, watch, totals, counts_graphs=plan.compiled)
@@ -137,14 +137,12 @@ def fit(
                 guard.verify(report.step)
                 line = {"step": report.step, "progress": positions.now.begin, "tokens": totals.num_tokens}
                 line |= _losses(report, weights, compute) | meter.read() | {"skipped_steps": guard.state["skipped"]}
+                totals.loss = line.get("loss", math.nan)
                 if measure is not None and due:
                     with watch.paused(), optimizers.averaged():
                         line |= measure(report.step)
                     is_last |= best is not None and best.is_old(report.step)
-                totals.loss = line.get("loss", math.nan)
-                if logbook is not None:
-                    logbook.write(line)
-                compute.track(line, report.step)
+                _log(line, logbook, compute)
                 display.progress(f"{what}{positions.unit}", *positions.done(report.step), line)
             is_asked = compute.any(request.asked)  # all processes stop after the same step
             if is_asked or _is_due(report.step, plan.checkpoint_every_steps):
@@ -172,6 +170,12 @@ def _logbook(folder: Path | None, totals: Totals, compute: Compute, display: Dis
     if folder is None or not compute.is_main:
         return None
     return Logbook(folder / "metrics.jsonl", totals.step, display.say)
+
+
+def _log(line: Mapping[str, Any], logbook: Logbook | None, compute: Compute) -> None:
+    if logbook is not None:
+        logbook.write(line)
+    compute.track(dict(line), line["step"])
 
 
 def _positions(plan: Plan, watch: Stopwatch, compute: Compute, folder: Path | None) -> Positions:

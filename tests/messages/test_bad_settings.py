@@ -171,7 +171,7 @@ SETTINGS = [
     ("tokenizer corpus.path=good.txt vocab_size=many out=new", r"vocab_size=many: must be a whole number, got 'many'"),
     (f"{TUNE} seeds=0", r"seeds: must be a count of at least 1 or a list of different numbers from 0, got 0"),
     (f"{TUNE} seeds=1,1", r"seeds: must be a count .* different numbers from 0, got \[1, 1\]"),
-    (f"{TUNE} pooling=average", r"pooling=average: must be one of auto, cls, mean, max, last, got 'average'"),
+    (f"{TUNE} pooling=average", r"pooling=average: must be one of auto, cls, mean, max, last, concat, got 'average'"),
     (f"{TUNE} budget=5Mwords", r"budget: fine-tuning counts steps or epochs, got '5Mwords'"),
     ("finetune model=encoder out=new", r"data: is required; give data=..., or name a recipe that sets it"),
     ("finetune preset=bert-tiny data=good.csv out=new", r"model: name the checkpoint .*; a preset needs init=scratch"),
