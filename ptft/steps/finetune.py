@@ -262,7 +262,8 @@ class Finetune(Pushed, FinetuneSettings):
             "saved_seed": best[1],
             **({"search": points} if points else {}),
         }
-        return Result(summary(records, metric) | speed(used), records, lineage)
+        cut = {"truncated_ratio": everything.train.num_truncated / len(everything.train.ids)}
+        return Result(summary(records, metric) | cut | speed(used), records, lineage)
 
 
 def _say_truncation(encoded: Encoded, display: Display) -> None:
