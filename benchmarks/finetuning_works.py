@@ -125,9 +125,7 @@ def work_of(*, labels: int = 0, **settings: Any) -> Work:
     return Work(step, some, tokenizer, Compute(step.precision))
 
 
-def run(
-    work: Work, around: Around = lambda module, source: nullcontext(), *, first_token: int | None = None
-) -> Done:
+def run(work: Work, around: Around = lambda module, source: nullcontext(), *, first_token: int | None = None) -> Done:
     """Fine-tune as the step does; ``around`` is entered before the first update and left before adapters are merged.
 
     With ``first_token``, that with which each text begins, the texts that go through a body are counted by it, since
