@@ -33,11 +33,10 @@ from collections.abc import Callable
 
 import finetuning_checks as checks
 from finetuning_works import KINDS, run, work_of
-from measure import Table, arguments, median, ptft
+from measure import Table, arguments, median, ptft, quiet
 from peers import Options
 from speed_cpu import accuracy_difference, lowest, raced
 from speed_work import TASK, Case, prepared
-from transformers.utils import logging
 
 from ptft.config import load
 from ptft.errors import RecipeError
@@ -174,8 +173,7 @@ def main() -> None:
     """The parts one after the other."""
     options = arguments(__doc__ or "", only=tuple(PARTS), model=True)
     options.work = (options.work / "finetuning").absolute()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet()
     table = Table("finetuning", options.quick)
     for name in [options.only] if options.only else PARTS:
         PARTS[name](options, table)
