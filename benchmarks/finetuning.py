@@ -146,7 +146,7 @@ def minilm(options: Namespace, table: Table) -> None:
     lowest(table, "minilm_over_dynamic", found, "ours", "best", 1.2)
     seeds, rows, epochs = (2, 320, 1) if options.quick else (SEEDS, 4000, 2)
     if options.quick:
-        table.leave_out(f"minilm: {rows} texts, {epochs} epoch, {seeds} seeds, no bar on the accuracies")
+        table.leave_out(f"minilm: one thread; {rows} texts, {epochs} epoch, {seeds} seeds, no bar on the accuracies")
     table.details["minilm"] = {"train_rows": rows, "epochs": epochs, "seeds": seeds, "lr": 1e-4}
     data = prepared(case, options.data, options.work)
     more = {"model": case.model, "trained": rows, "epochs": epochs, "lr": 1e-4}

@@ -49,7 +49,8 @@ def checkpoint(kind: str, work: Path) -> str:
     shutil.rmtree(out, ignore_errors=True)
     perform(
         "pretrain", **_PRETRAINED[kind], corpus={"path": "embedded"}, vocab_size=500, length=32, rows_per_step=8,
-        budget="20steps", checkpoint_every_steps=0, cache=str(work / "stores"), threads=1, out=str(out),
+        budget="20steps", evaluation_rows=32, checkpoint_every_steps=0, cache=str(work / "stores"), threads=1,
+        out=str(out),
     )  # fmt: skip
     return str(out)
 
