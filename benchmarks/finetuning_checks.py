@@ -183,7 +183,7 @@ def scalar_mix_difference(kind: str, work: Path) -> float:
             mixed = sum(e / sum(exps) * mean for e, mean in zip(exps, means, strict=True)) * mix.gamma.item()
             logits = head.weight.double() @ mixed + head.bias.double()
             largest = max(largest, (logits - row).abs().max().item())
-    if max(exps) - min(exps) < 1e-3:
+    if max(exps) - min(exps) < 1e-3 or abs(mix.gamma.item() - 1) < 1e-3:
         raise SystemExit("the mixture was not trained")
     return largest
 
