@@ -25,10 +25,11 @@ check: setup
 	$(BIN)/ruff format --check ptft tests benchmarks
 	$(BIN)/mypy
 
-# DATA=FOLDER with corpora/ and tasks/: what cannot be measured without it is left out, and named.
+# DATA=FOLDER with corpora/ and tasks/, MINILM=FOLDER with its checkpoint: what cannot be measured without it is left out, and named.
 bench-cpu: setup
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/speed_cpu.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/finetuning.py $(if $(DATA),--data $(DATA)) $(if $(MINILM),--model $(MINILM))
 
 bench-gpu: setup
 	$(BIN)/python benchmarks/speed_gpu.py --data $(DATA)

@@ -111,6 +111,15 @@ def machine() -> dict[str, object]:
     }
 
 
+def quiet() -> None:
+    """Let transformers say nothing about checkpoints without a head, here and in processes that this one starts."""
+    from transformers.utils import logging
+
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def ptft(*arguments: str) -> None:
     """Run the command line; its errors end the benchmark."""
     subprocess.run([sys.executable, "-m", "ptft", *arguments], check=True)

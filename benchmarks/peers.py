@@ -112,7 +112,9 @@ def task_rows(task: Path, split: str, tokenizer: Any, length: int, *, padding: b
 
 
 def new_model(case: Case, vocabulary: int, attention: str, tokenizer: Any = None) -> PreTrainedModel:
-    """A stock model of the case's shape, with the library's dropout and weights at random."""
+    """A stock model of the case's shape, with the library's dropout and weights at random, or the case's checkpoint."""
+    if case.model:
+        return _CLASSES[case.kind].from_pretrained(case.model, attn_implementation=attention)
     return _CLASSES[case.kind].from_config(config_of(case, vocabulary, tokenizer), attn_implementation=attention)
 
 

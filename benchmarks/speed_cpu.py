@@ -27,13 +27,13 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from measure import HERE, Table, arguments
 from peers import Options, at_its_best
-from speed_work import Case, Side, Speeds, in_turns, ours, peer, prepared
+from speed_work import Case, Data, Side, Speeds, in_turns, ours, peer, prepared
 
 THREADS = (1, 2)
 TURNS, QUICK_TURNS = 5, 3
@@ -157,23 +157,31 @@ def accuracy(options: Namespace, table: Table) -> None:
     """The same texts, shape, rows, rate and epochs at both sides, from scratch."""
     if options.quick:
         return table.leave_out("accuracy: five seeds take too long for the short form")
-    data = prepared(FINETUNE, options.data, options.work)
-    found = {
-        side: [
-            check(options, "accuracy", side=side, seed=seed, tokenizer=str(data.tokenizer), task=str(data.task))
-            for seed in range(5)
-        ]
-        for side in ("ours", "trainer")
-    }
-    from ptft.tasks.metrics import mean_interval
-
-    values = {side: [one["accuracy"] for one in runs] for side, runs in found.items()}
-    table.details["accuracy_by_seed"] = values
-    mean, low, high = mean_interval([a - b for a, b in zip(values["ours"], values["trainer"], strict=True)])
+    mean, low, high = accuracy_difference(options, table, prepared(FINETUNE, options.data, options.work), range(5))
     table.add("finetune_accuracy_difference", mean)
     table.add("finetune_accuracy_difference.low", low)
     table.add("finetune_accuracy_difference.high", high, at_least=0.0)
     return None
+
+
+def accuracy_difference(
+    options: Namespace, table: Table, data: Data, seeds: Iterable[int], **given: Any
+) -> tuple[float, float, float]:
+    """Mean over seeds of our test accuracy less the Trainer's, and Student's interval; ``given`` goes to the check."""
+    from ptft.tasks.metrics import mean_interval
+
+    found = {
+        side: [
+            check(
+                options, "accuracy", side=side, seed=seed, tokenizer=str(data.tokenizer), task=str(data.task), **given
+            )
+            for seed in seeds
+        ]
+        for side in ("ours", "trainer")
+    }
+    values = {side: [one["accuracy"] for one in runs] for side, runs in found.items()}
+    table.details["accuracy_by_seed"] = values
+    return mean_interval([a - b for a, b in zip(values["ours"], values["trainer"], strict=True)])
 
 
 def losses(options: Namespace, table: Table) -> None:

@@ -38,6 +38,7 @@ class Case:
         length: Tokens of a row.
         rows: Rows of a step.
         num_documents: Of the corpus, from its beginning; 0 for all.
+        model: A checkpoint's folder, whose weights and tokenizer are taken in place of a preset's; of classification.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     length: int
     rows: int = 32
     num_documents: int = 4000
+    model: str = ""
 
     @property
     def unit(self) -> str:
@@ -76,10 +78,13 @@ class Data:
 def prepared(case: Case, data: Path, work: Path) -> Data:
     """Text, tokenizer and the peer's rows, made where they are not there from an earlier run.
 
-    The tokenizer is trained by ptft on the whole English corpus (English text of the case, for one without it).
+    The tokenizer is trained by ptft on the whole English corpus (English text of the case, for one without it), or it
+    is the checkpoint's, without the padding that its file may fix; then no text is needed.
     """
     from peers import save_rows
 
+    if case.model:
+        return _prepared_checkpoint(case, data, work)
     text = work / f"text-{case.num_documents}.txt"
     corpus = data / "corpora" / "en-10m" / "train.txt.gz"
     if not text.exists():
@@ -89,6 +94,19 @@ def prepared(case: Case, data: Path, work: Path) -> Data:
     if not tokenizer.exists():
         _train_tokenizer(corpus, tokenizer, kind, case.vocabulary)
     found = Data(text, tokenizer, data / "tasks" / TASK if case.kind == "classify" else None, work / case.name, work)
+    if not found.rows.exists():
+        save_rows(case, found)
+    return found
+
+
+def _prepared_checkpoint(case: Case, data: Path, work: Path) -> Data:
+    from peers import save_rows
+
+    from ptft.tokenization import load_tokenizer, tokenizer_folder
+
+    tokenizer = work / f"tokenizer-{case.name}"
+    load_tokenizer(tokenizer_folder(case.model)).save_pretrained(tokenizer)
+    found = Data(work / "no-text", tokenizer, data / "tasks" / TASK, work / case.name, work)
     if not found.rows.exists():
         save_rows(case, found)
     return found
@@ -124,9 +142,12 @@ def _train_tokenizer(corpus: Path, folder: Path, kind: str, vocabulary: int) -> 
 def our_settings(case: Case, data: Data, objective: Sequence[str] = ()) -> dict[str, Any]:
     """What a user types for a case; all else has its default. Nothing is saved in the middle, at either side."""
     same = {
-        "rows_per_step": case.rows, "length": case.length, "preset": case.preset, "tokenizer": str(data.tokenizer),
+        "rows_per_step": case.rows, "length": case.length, "tokenizer": str(data.tokenizer),
         "budget": f"{_STEPS}steps", "checkpoint_every_steps": 0, "cache": str(data.work / "stores"),
     }  # fmt: skip
+    if case.model:  # with the head that the peer has
+        return {**same, "verb": "finetune", "model": case.model, "pooling": "cls", "data": str(data.task)}
+    same["preset"] = case.preset
     if case.kind == "classify":
         return {**same, "verb": "finetune", "init": "scratch", "data": str(data.task)}
     return {**same, "verb": "pretrain", "objective": [*objective] or [case.kind], "corpus": {"path": str(data.text)}}
