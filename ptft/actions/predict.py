@@ -41,6 +41,8 @@ class Predict(Action):
     """The file to write, a .csv with text, label and probability.LABEL columns; must not exist."""
     length: int = Field(128, ge=4)
     """Longest input in tokens; longer texts are cut."""
+    calibrated: bool = True
+    """Divide logits by the temperature that fine-tuning fitted, if it did; labels stay as they are."""
     precision: Precision = "auto"
     """Of matrix products."""
 
@@ -76,7 +78,7 @@ class Predict(Action):
         length = min(self.length, positions)
         texts = encode_examples(rows, classifier.problem, tokenizer, length)
         found = predict_probabilities(
-            classifier, texts, rows, Compute(self.precision),
+            classifier, texts, rows, Compute(self.precision), calibrated=self.calibrated,
             progress=lambda done, total: display.progress("predicting", done, total),
         )  # fmt: skip
         answers = classifier.problem.answers(rows, found, classifier.labels)

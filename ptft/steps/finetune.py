@@ -14,6 +14,7 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.display import Display
+from ptft.finetuning.calibrating import calibrate
 from ptft.finetuning.classification import features_of, predict_probabilities
 from ptft.finetuning.features import FeatureBatches
 from ptft.finetuning.policy import keeps_features
@@ -182,10 +183,14 @@ class Finetune(Pushed, FinetuneSettings):
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
             valid = score(classifier, data.valid, everything.valid, compute)[0][metric]
+            known, reason = calibrate(classifier, data.valid, everything.valid, compute)
+            if reason:
+                place.display.say(f"seed {seed}: no temperature was fitted to its probabilities: {reason}")
             for name, texts in everything.tests.items():
                 figures, is_constant = score(classifier, data.tests[name], texts, compute)
                 facts = {"task": data.name, "test": name, "seed": seed, "labels": len(some.train), "method": self.init}
-                facts |= {f"valid_{metric}": valid, "steps": totals.step, "failed": is_constant}
+                facts |= {f"valid_{key}": value for key, value in {metric: valid, **known}.items()}
+                facts |= {"steps": totals.step, "failed": is_constant}
                 records.append({**facts, **figures})
                 if is_constant:
                     place.display.say(f"seed {seed} failed: it gives the same answer to all rows of {name!r}")
