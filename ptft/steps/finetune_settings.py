@@ -98,8 +98,8 @@ class FinetuneSettings(TrainingStep):
     policy: Annotated[Policy, Choice(POLICIES)] = Full()
     """Which weights are trained, from when on and how fast (see ``ptft list policies``)."""
 
-    def check_data(self) -> tuple[TaskData, list[str]]:
-        """Read the examples; refuse what cannot work before anything is written."""
+    def check_settings(self) -> None:
+        """Refuse what cannot work whatever the examples are."""
         self.check_training()
         if Budget.parse(self.budget).unit not in ("steps", "epochs"):
             raise RecipeError(f"budget: fine-tuning counts steps or epochs, got {self.budget!r}")
@@ -116,6 +116,10 @@ class FinetuneSettings(TrainingStep):
             if config is not None and self.init == "pretrained" and not self.tokenizer:
                 check_pair(tokenizer, config)
             add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+
+    def check_data(self) -> tuple[TaskData, list[str]]:
+        """Read the examples; refuse what cannot work before anything is written."""
+        self.check_settings()
         data, notes = read_task(
             self.data, valid=self.valid, test=self.test, text=self.text, text_a=self.text_a, text_b=self.text_b,
             label=self.label, problem=self.problem, choices=self.choices, seed=0,
