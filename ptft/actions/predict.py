@@ -1,16 +1,15 @@
 """The verb ``predict``: labels and probabilities for a file of texts."""
 
 import csv
-import os
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from ptft.actions.action import Action
+from ptft.actions.action import Action, check_new_file
 from ptft.compute import Compute, Precision
 from ptft.display import Display
-from ptft.errors import DataError, RecipeError
+from ptft.errors import DataError
 from ptft.finetuning.classification import predict_probabilities
 from ptft.finetuning.texts import encode_examples
 from ptft.models.building import check_length, max_positions
@@ -51,13 +50,7 @@ class Predict(Action):
         self._opened()
 
     def _opened(self) -> tuple[list[Example], Classifier]:
-        out = Path(self.out)
-        if out.exists():
-            raise RecipeError(f"out: {self.out!r} exists already; name another file")
-        if not out.absolute().parent.is_dir():
-            raise RecipeError(f"out: the folder {str(out.parent)!r} does not exist; make it first")
-        if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
-            raise RecipeError(f"out: no permission to write in {str(out.absolute().parent)!r}; name another file")
+        check_new_file(self.out)
         classifier = open_classifier(self.model)
         rows = read_inputs(
             self.data, problem=classifier.problem.name, text=self.text, text_a=self.text_a, text_b=self.text_b,
