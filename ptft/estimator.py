@@ -24,7 +24,7 @@ from ptft.display import Silent
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.family import nearest
 from ptft.finetuning.calibrating import calibrate
-from ptft.finetuning.classification import predict_probabilities
+from ptft.finetuning.classification import predict_logits, predict_probabilities
 from ptft.finetuning.texts import encode_examples
 from ptft.models.building import check_length, max_positions
 from ptft.models.classifier_files import open_classifier, save_classifier
@@ -146,7 +146,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         encoded = Encoded.of(data, tokenizer, settings.length)
         classifier, _, _ = train_one(settings, encoded, tokenizer, settings.seed, compute, Silent(), lr=settings.lr)
         if valid:
-            calibrate(classifier, data.valid, encoded.valid, compute)
+            calibrate(classifier, data.valid, predict_logits(classifier, encoded.valid, compute))
         self._keep(classifier.eval(), tokenizer, settings.length)
 
     def _keep(self, classifier: Any, tokenizer: Any, length: int) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
-from ptft.compute import Compute
-from ptft.finetuning.classification import predict_logits
-from ptft.finetuning.texts import EncodedTexts
 from ptft.models.classifier import Classifier
 from ptft.tasks.calibration import expected_calibration_error, fitted, negative_log_likelihood
 from ptft.tasks.problem import softmax
@@ -14,15 +13,14 @@ from ptft.tasks.task import Example
 
 
 def calibrate(
-    classifier: Classifier, rows: Sequence[Example], texts: EncodedTexts, compute: Compute
+    classifier: Classifier, rows: Sequence[Example], logits: Float[ndarray, "units outputs"]
 ) -> tuple[dict[str, float], str]:
     """Fit the temperature of a classifier with one label a text, in place; others are left alone.
 
     Args:
         classifier: The model, trained.
         rows: Labelled rows that it was not trained on.
-        texts: The same, encoded.
-        compute: Device and precision.
+        logits: What it says of them.
 
     Returns:
         ``nll`` (nats) and ``ece`` (15 bins) of these rows as they were, ``nll_calibrated`` and ``ece_calibrated`` with
@@ -31,7 +29,6 @@ def calibrate(
     """
     if classifier.problem.name != "classification":
         return {}, ""
-    logits = predict_logits(classifier, texts, compute)
     targets = np.asarray(classifier.problem.targets(rows, classifier.labels))
     classifier.calibration, reason = fitted(logits, targets)
     temperature = classifier.calibration.temperature
