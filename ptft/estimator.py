@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -213,16 +212,16 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         Raises:
             UserError: A setting, a text or a label cannot be used.
         """
-        train, classes = _labelled(X, y, "", _class)
-        by_name = {str(example.label): value for example, value in zip(train, classes, strict=True)}
-        if len(by_name) < 2:
+        train, given = _labelled(X, y, "", _class)
+        known = {str(example.label) for example in train}
+        if len(known) < 2:
             raise DataError(
-                f"labels: all are {classes[0]!r}; allowed: two different ones or more; add texts of another label"
+                f"labels: all are {given[0]!r}; allowed: two different ones or more; add texts of another label"
             )
-        values = np.unique(np.array(list(y)) if not hasattr(y, "dtype") else np.asarray(y))
+        values = np.unique(np.asarray(y))
         names = tuple(_class(value, index) for index, value in enumerate(values))
         if len(set(names)) < len(names):
-            raise DataError(f"labels: some differ by spaces only; allowed: {', '.join(map(repr, sorted(by_name)))}")
+            raise DataError(f"labels: some differ by spaces only; allowed: {', '.join(map(repr, sorted(known)))}")
         valid = [] if validation is None else _labelled(*_pair(validation), "validation ", partial(_known, names))[0]
         self._train(train, valid, names)
         self.classes_ = values
@@ -314,8 +313,8 @@ def _labelled(texts: Any, labels: Any, what: str, read: Read) -> tuple[list[Exam
     kinds = {isinstance(value, str) for value in values}
     if len(kinds) > 1:
         raise DataError(f"{what}labels: some are text and some are not; allowed: labels of one type; give such")
-    named = list(starmap(read, zip(values, range(len(values)), strict=True)))
-    return [replace(row, label=label) for row, label in zip(examples, named, strict=True)], values
+    named = [replace(row, label=read(values[index], index)) for index, row in enumerate(examples)]
+    return named, values
 
 
 def _class(value: Any, index: int) -> str:
