@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         tokenizer,
     )
     from ptft.errors import CheckpointError, DataError, DeviceError, RecipeError, UserError
+    from ptft.estimator import Classifier, Regressor
     from ptft.prompting import Template, evaluate_prompts, loglikelihoods
 
 _HOME = {
@@ -41,14 +42,17 @@ _HOME = {
         "tokenizer",
     ),
     "ptft.errors": ("CheckpointError", "DataError", "DeviceError", "RecipeError", "UserError"),
+    "ptft.estimator": ("Classifier", "Regressor"),
     "ptft.prompting": ("Template", "evaluate_prompts", "loglikelihoods"),
 }
 
 __all__ = [
     "CheckpointError",
+    "Classifier",
     "DataError",
     "DeviceError",
     "RecipeError",
+    "Regressor",
     "Template",
     "UserError",
     "bench",

@@ -51,7 +51,7 @@ def predict(**settings: Any) -> str:
 
 
 def evaluate(**settings: Any) -> str:
-    """Measure a pretrained model on a text; see ``ptft eval --help``. Returns a line a figure."""
+    """Measure a model on a text or on labelled rows; see ``ptft eval --help``. Returns a line a figure, and tables."""
     return _act("eval", settings)
 
 

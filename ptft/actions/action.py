@@ -1,10 +1,13 @@
 """What an action is: typed settings, and something done with a model whose answer is text."""
 
+import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 from ptft.config import Settings
 from ptft.display import Display
+from ptft.errors import RecipeError
 
 
 class Action(Settings, ABC):
@@ -28,3 +31,18 @@ class Action(Settings, ABC):
         Raises:
             UserError: A setting or a file is not as it must be.
         """
+
+
+def check_new_file(out: str) -> None:
+    """Refuse a file that cannot be made.
+
+    Raises:
+        RecipeError: There is one of that name, or its folder is not there or may not be written.
+    """
+    path = Path(out)
+    if path.exists():
+        raise RecipeError(f"out: {out!r} exists already; name another file")
+    if not path.absolute().parent.is_dir():
+        raise RecipeError(f"out: the folder {str(path.parent)!r} does not exist; make it first")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise RecipeError(f"out: no permission to write in {str(path.absolute().parent)!r}; name another file")

@@ -1,16 +1,15 @@
 """The verb ``predict``: labels and probabilities for a file of texts."""
 
 import csv
-import os
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from ptft.actions.action import Action
+from ptft.actions.action import Action, check_new_file
 from ptft.compute import Compute, Precision
 from ptft.display import Display
-from ptft.errors import DataError, RecipeError
+from ptft.errors import DataError
 from ptft.finetuning.classification import predict_probabilities
 from ptft.finetuning.texts import encode_examples
 from ptft.models.building import check_length, max_positions
@@ -41,6 +40,8 @@ class Predict(Action):
     """The file to write, a .csv with text, label and probability.LABEL columns; must not exist."""
     length: int = Field(128, ge=4)
     """Longest input in tokens; longer texts are cut."""
+    calibrated: bool = True
+    """Divide logits by the temperature that fine-tuning fitted, if it did; labels stay as they are."""
     precision: Precision = "auto"
     """Of matrix products."""
 
@@ -49,13 +50,7 @@ class Predict(Action):
         self._opened()
 
     def _opened(self) -> tuple[list[Example], Classifier]:
-        out = Path(self.out)
-        if out.exists():
-            raise RecipeError(f"out: {self.out!r} exists already; name another file")
-        if not out.absolute().parent.is_dir():
-            raise RecipeError(f"out: the folder {str(out.parent)!r} does not exist; make it first")
-        if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
-            raise RecipeError(f"out: no permission to write in {str(out.absolute().parent)!r}; name another file")
+        check_new_file(self.out)
         classifier = open_classifier(self.model)
         rows = read_inputs(
             self.data, problem=classifier.problem.name, text=self.text, text_a=self.text_a, text_b=self.text_b,
@@ -76,7 +71,7 @@ class Predict(Action):
         length = min(self.length, positions)
         texts = encode_examples(rows, classifier.problem, tokenizer, length)
         found = predict_probabilities(
-            classifier, texts, rows, Compute(self.precision),
+            classifier, texts, rows, Compute(self.precision), calibrated=self.calibrated,
             progress=lambda done, total: display.progress("predicting", done, total),
         )  # fmt: skip
         answers = classifier.problem.answers(rows, found, classifier.labels)

@@ -78,6 +78,7 @@ def predict_probabilities(
     examples: Sequence[Example],
     compute: Compute,
     *,
+    calibrated: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Values:
     """What the model says of each example, as its problem puts it: the probability of each label, choice or tag.
@@ -87,9 +88,12 @@ def predict_probabilities(
         texts: The examples, encoded.
         examples: The same as they are.
         compute: Device and precision.
+        calibrated: Divide logits by the classifier's temperature.
         progress: Called with the number of examples done and of all.
     """
-    return classifier.problem.probabilities(predict_logits(classifier, texts, compute, progress=progress), examples)
+    logits = predict_logits(classifier, texts, compute, progress=progress)
+    temperature = classifier.calibration.temperature if calibrated else 1.0
+    return classifier.problem.probabilities(logits / temperature, examples)
 
 
 def features_of(

@@ -176,6 +176,8 @@ def encode_examples(
 
 def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
     """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first."""
+    if not examples:
+        return EncodedTexts([], None, 0, _padding(tokenizer), length)
     pairs = any(second for _, second in examples)
     first = [a for a, _ in examples]
     second = [b for _, b in examples] if pairs else None

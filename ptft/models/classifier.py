@@ -20,6 +20,7 @@ from ptft.models.building import (
 from ptft.models.packed_attention import packed_inputs
 from ptft.models.pooling import Pooling, pool, pooled_width
 from ptft.models.scalar_mix import ScalarMix
+from ptft.tasks.calibration import Calibration
 from ptft.tasks.problem import Problem
 from ptft.tasks.problems.classification import Classification
 
@@ -66,6 +67,9 @@ class Classifier(nn.Module):
         dropout: On what our own head sees.
         mix: Takes all layers for our own head, in place of the last one; or None.
         problem: What it is for.
+
+    Attributes:
+        calibration: What logits are divided by before they become probabilities.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.problem = problem
+        self.calibration = Calibration()
         self.model = model
         self.head = head
         self.mix = mix

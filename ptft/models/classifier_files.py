@@ -1,6 +1,8 @@
 """Classifiers as files: what is written, and how it is found and opened again."""
 
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from ptft.errors import CheckpointError
 from ptft.models.building import checkpoint_folder, open_model, read_config, save_model
 from ptft.models.classifier import PROBLEM_TYPES, Classifier, own_head, stock_poolings
 from ptft.models.scalar_mix import ScalarMix
+from ptft.tasks.calibration import Calibration
 from ptft.tasks.problems import PROBLEMS
 from ptft.tasks.problems.classification import Classification
 
 _CLASSIFICATION = Classification()
 _STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
+_CALIBRATION = "calibration.json"
 _MIX = "mix."  # begins the names of the mixture's weights
 
 
@@ -45,8 +49,13 @@ def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
 
 
 def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it."""
+    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it.
+
+    A temperature that was fitted goes into ``calibration.json``.
+    """
     save_model(classifier.model, tokenizer, folder)
+    if classifier.calibration.rows:
+        (folder / _CALIBRATION).write_text(json.dumps(asdict(classifier.calibration)))
     if classifier.head is not None:
         own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
         save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
@@ -59,11 +68,17 @@ def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, 
 
 
 def open_classifier(name: str | Path) -> Classifier:
-    """Open what :func:`save_classifier` wrote, or any stock sequence classifier.
+    """Open what :func:`save_classifier` wrote, or any stock sequence classifier, which has no temperature.
 
     Raises:
-        CheckpointError: There is no classifier.
+        CheckpointError: There is no classifier, or a file of it is damaged.
     """
+    classifier = _opened(name)
+    classifier.calibration = _calibration(name)
+    return classifier
+
+
+def _opened(name: str | Path) -> Classifier:
     config = read_config(name)
     folder = _head_folder(name, config)
     if folder is None:
@@ -100,6 +115,24 @@ def take_over_head(classifier: Classifier, name: str | Path) -> None:
     classifier.head.load_state_dict(former.head.state_dict())
     if classifier.mix is not None and former.mix is not None:
         classifier.mix.load_state_dict(former.mix.state_dict())
+
+
+def _calibration(name: str | Path) -> Calibration:
+    """The temperature beside a classifier's weights; 1 where there is none."""
+    folder = Path(checkpoint_folder(name))
+    try:
+        path = folder / _CALIBRATION if folder.exists() else Path(hf_hub_download(str(name), _CALIBRATION))
+    except EntryNotFoundError:
+        return Calibration()
+    if not path.exists():
+        return Calibration()
+    try:
+        found = Calibration(**json.loads(path.read_text()))
+        if not (found.temperature > 0 and math.isfinite(found.temperature)):
+            raise ValueError(f"a temperature of {found.temperature}")
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}; delete it to do without a temperature") from None
+    return found
 
 
 def _stock_problem(config: PretrainedConfig) -> str:

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, cast
 
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -19,7 +21,8 @@ from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
 from ptft.display import Display
-from ptft.finetuning.classification import features_of, predict_probabilities
+from ptft.finetuning.calibrating import calibrate
+from ptft.finetuning.classification import features_of, predict_logits
 from ptft.finetuning.features import FeatureBatches
 from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.scale import Scale
@@ -155,8 +158,15 @@ def score(
     classifier: Classifier, rows: tuple[Example, ...], texts: EncodedTexts, compute: Compute
 ) -> tuple[dict[str, float], bool]:
     """Figures of a classifier on labelled rows, and whether it answers the same to all of them."""
+    return scored(classifier, rows, predict_logits(classifier, texts, compute))
+
+
+def scored(
+    classifier: Classifier, rows: tuple[Example, ...], logits: Float[ndarray, "units outputs"]
+) -> tuple[dict[str, float], bool]:
+    """The same from what it said of them; a temperature would change none of these figures."""
     problem = classifier.problem
-    found = predict_probabilities(classifier, texts, rows, compute)
+    found = problem.probabilities(logits, rows)
     figures = problem.figures(problem.targets(rows, classifier.labels), found, classifier.labels, seed=0)
     answers = {answer["label"] for answer in problem.answers(rows, found, classifier.labels)}
     return figures, len(answers) == 1 < len(rows)
@@ -235,17 +245,17 @@ class Finetune(Pushed, FinetuneSettings):
             used.append(totals)
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
-            valid = score(classifier, data.valid, everything.valid, compute)[0][metric]
+            logits = predict_logits(classifier, everything.valid, compute)
+            valid = scored(classifier, data.valid, logits)[0][metric]
+            known, reason = calibrate(classifier, data.valid, logits)
+            if reason:
+                place.display.say(f"seed {seed}: no temperature was fitted to its probabilities: {reason}")
             for name, texts in everything.tests.items():
                 figures, is_constant = score(classifier, data.tests[name], texts, compute)
-                facts = {
-                    "task": data.name,
-                    "test": name,
-                    "seed": seed,
-                    "labels": len(encoded.data.train),
-                    "method": self.init,
-                }
-                facts |= {f"valid_{metric}": valid, "steps": totals.step, "failed": is_constant}
+                facts = {"task": data.name, "test": name, "seed": seed, "method": self.init}
+                facts["labels"] = len(encoded.data.train)
+                facts |= {f"valid_{key}": value for key, value in {metric: valid, **known}.items()}
+                facts |= {"steps": totals.step, "failed": is_constant}
                 records.append({**facts, **figures})
                 if is_constant:
                     place.display.say(f"seed {seed} failed: it gives the same answer to all rows of {name!r}")

@@ -147,10 +147,14 @@ class FinetuneSettings(TrainingStep):
                 f"{self.data}: {len(data.train)} rows to train on are too few to hold some out for validation; "
                 "give more rows, or a table of them with valid=FILE"
             )
-        return self._as_the_head_has_them(data), notes
+        return self.as_the_head_has_them(data), notes
 
-    def _as_the_head_has_them(self, data: TaskData) -> TaskData:
-        """The labels in the order of the head that is gone on with."""
+    def as_the_head_has_them(self, data: TaskData) -> TaskData:
+        """The labels in the order of the head that is gone on with.
+
+        Raises:
+            DataError: It has other labels.
+        """
         if not self.keeps_head:
             return data
         known = open_classifier(self.model).labels

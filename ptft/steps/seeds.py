@@ -43,7 +43,8 @@ def summary(records: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> d
             figures["n"] = float(own[0]["n"])
             if len(own) > 1:
                 figures["failed_seeds"] = float(sum(record["failed"] for record in own))
-    figures[f"valid.{metric}"] = float(np.mean([record[f"valid_{metric}"] for record in records]))
+    for name in (name for name in records[0] if name.startswith("valid_")):
+        figures[name.replace("_", ".", 1)] = float(np.mean([record[name] for record in records]))
     return figures
 
 

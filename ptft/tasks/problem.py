@@ -41,6 +41,25 @@ class Columns:
         return [*self.texts, *self.choices, *([self.label] if self.label else [])]
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """An answer that is not the label.
+
+    Attributes:
+        where: Where the example stands.
+        text: What was read, or as much of it as tells which part the answer is about.
+        given: The label.
+        predicted: The answer.
+        size: The probability of the wrong answer, or how far a number is from the label.
+    """
+
+    where: str
+    text: str
+    given: str
+    predicted: str
+    size: float
+
+
 class Problem(ABC):
     """A kind of labelled task: one class in a file of ``ptft/tasks/problems``, without state.
 
@@ -52,12 +71,14 @@ class Problem(ABC):
         summary: One line for ``ptft list problems``.
         metric: The key of its main figure, of which more is better; its interval is under ``low`` and ``high``.
         unit: What one row of logits belongs to.
+        mistake_size: What the size of a mistake is.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     metric: ClassVar[str]
     unit: ClassVar[Literal["text", "choice", "word"]] = "text"
+    mistake_size: ClassVar[str] = "probability"
 
     def list_columns(self, columns: Columns) -> Collection[str]:
         """The columns whose cells may be lists."""
@@ -161,6 +182,33 @@ class Problem(ABC):
             labels: The task's labels.
             seed: Key of the resampling.
         """
+
+    def mistakes(self, examples: Sequence[Example], scores: Values, labels: Sequence[str]) -> list[Mistake]:
+        """The wrong answers, in the order of the examples.
+
+        Args:
+            examples: Labelled examples.
+            scores: Their :meth:`probabilities`.
+            labels: The task's labels.
+        """
+        answers = self.answers(examples, scores, labels)
+        return [
+            Mistake(example.where, read_text(example), str(example.label), answer["label"], float(row.max()))
+            for example, answer, row in zip(examples, answers, scores, strict=True)
+            if answer["label"] != example.label
+        ]
+
+    def confused(self, targets: Values, scores: Values) -> NDArray[Any]:
+        """The indices of the given and the predicted label of each answer, shaped (answers, 2).
+
+        There is no answer where it is not one of the task's labels.
+        """
+        return np.empty((0, 2), np.int64)
+
+
+def read_text(example: Example) -> str:
+    """The text of an example, and of a pair both with a bar between them."""
+    return f"{example.text} | {example.text_b}" if example.text_b else example.text
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

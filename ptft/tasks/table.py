@@ -1,5 +1,6 @@
 """Labelled tables as tasks: a file, a folder, a data set or the name of a task becomes examples in splits."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,14 @@ from ptft.corpus.files import check_file, exists, file_format, read_lines
 from ptft.corpus.tables import Row, check_columns
 from ptft.errors import DataError, RecipeError
 from ptft.tasks import TASKS
+from ptft.tasks.labels import names_of
 from ptft.tasks.problem import Columns, Problem
 from ptft.tasks.problems import PROBLEMS
 from ptft.tasks.table_source import Table, file_table, open_tables, refuse_given, text_columns
 from ptft.tasks.task import Example, TaskData
 
+_MOST_SHOWN = 10  # labels in a sentence
+_UNNAMED = re.compile(r"LABEL_\d+")
 _HELD_OUT_RATIO = 0.1  # of the rows of a label, for each part that is not given
 
 
@@ -85,6 +89,88 @@ def read_task(
     _divide(name, kind, parts, seed, notes)
     train, held_out, tests = (tuple(parts[split]) for split in ("train", "valid", "test"))
     return TaskData(task_name(data), labels, train, held_out, {"test": tests}, problem), notes
+
+
+def read_labelled(
+    data: str,
+    labels: Sequence[str],
+    *,
+    problem: str,
+    text: str = "",
+    text_a: str = "",
+    text_b: str = "",
+    label: str = "label",
+    choices: str = "",
+) -> tuple[dict[str, tuple[Example, ...]], list[str]]:
+    """Read rows to score a model on, whose labels are known already and are matched by their names.
+
+    Args:
+        data: A table, all of whose rows are read; or a folder, a task's name or a data set, of which the test rows are.
+        labels: Those of the model.
+        problem: What the model is for.
+        text: The column of the text, as for :func:`read_task`.
+        text_a: The column of the first text of a pair.
+        text_b: The column of the second text of a pair.
+        label: The column of the label.
+        choices: The column of the choices, or the columns.
+
+    Returns:
+        The examples of each test set by its name - a table's is ``test`` -, and a sentence about what was left out.
+
+    Raises:
+        DataError: There are no such rows, a row has a label that the model does not know, or the task is of another
+            problem.
+        RecipeError: Settings contradict one another or have no effect.
+    """
+    kind = PROBLEMS[problem]()
+    notes: list[str] = []
+    if data in TASKS:
+        given = {"text": text, "text_a": text_a, "text_b": text_b, "choices": choices}
+        refuse_given(given | {"label": "" if label == "label" else label}, f"task {data!r} has rows of its own")
+        task = TASKS[data]().data(0)
+        if task.problem != problem:
+            raise DataError(f"task {data!r} is {task.problem} and the model is for {problem}; give rows of that kind")
+        tests = dict(task.tests)
+    else:
+        table = _test_table(data)
+        columns = _columns(table, kind, text, text_a, text_b, choices, label)
+        check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
+        check_columns(table.name, table.columns, [label], "; name the column of labels with label=COLUMN")
+        examples = _examples(table, kind, columns, notes)
+        if not examples:
+            raise DataError(f"{table.name}: no row has both a text and a label; fill some in, or name another table")
+        tests = {"test": tuple(kind.settled({"test": examples})["test"])}
+    if labels and kind.unit != "choice":
+        for rows in tests.values():
+            _check_known(data, rows, labels)
+    return tests, notes
+
+
+def _test_table(data: str) -> Table:
+    if exists(data) and not Path(data).is_dir():
+        return file_table(data)
+    tables = open_tables(data)
+    if "test" not in tables:
+        raise DataError(f"{data}: has no test rows of its own; name a table")
+    return tables["test"]
+
+
+def _check_known(data: str, rows: Sequence[Example], labels: Sequence[str]) -> None:
+    first = {name: row.where for row in reversed(rows) for name in names_of(row)}
+    unknown = sorted({*first} - {*labels})
+    if not unknown:
+        return
+    unnamed = all(_UNNAMED.fullmatch(label) for label in labels)
+    why = ", names that stand for none: nobody told the model what its labels mean" if unnamed else ""
+    raise DataError(
+        f"{first[unknown[0]] or data}: the model does not know the label{'s' * (len(unknown) > 1)} {_listed(unknown)}; "
+        f"its labels are {_listed(labels)}{why}; write the table's as the model's, or name another column with "
+        "label=COLUMN"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*map(repr, names[:_MOST_SHOWN]), *(["..."] if len(names) > _MOST_SHOWN else [])])
 
 
 def subset(data: TaskData, num_labels_rows: int, seed: int) -> TaskData:

@@ -24,7 +24,7 @@ LAYERS = [
     ["finetuning", "prompting"],
     ["report"],
     ["steps", "actions", "run", "recipe", "inspection"],
-    ["api", "layout", "peers", "terminal", "cli", "__main__"],
+    ["api", "estimator", "layout", "peers", "terminal", "cli", "__main__"],
     ["ptft"],  # the public names
 ]
 ORDER = {room: place for place, room in enumerate(room for layer in LAYERS for room in layer)}

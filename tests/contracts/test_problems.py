@@ -152,6 +152,28 @@ def test_answers_to_no_doubt_are_the_labels(case):
         assert answers == labels
 
 
+def test_sure_answers_are_no_mistakes(case):
+    scores = case.problem.probabilities(case.sure, case.examples)
+    found = case.problem.mistakes(case.examples, scores, case.labels)
+    assert [mistake for mistake in found if mistake.size > 1e-4] == []
+    pairs = case.problem.confused(case.targets, scores)
+    assert pairs.shape == (len(pairs), 2)
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+
+
+def test_mistakes_are_answers_that_are_not_the_label(case):
+    scores = case.problem.probabilities(case.noise(), case.examples)
+    found = case.problem.mistakes(case.examples, scores, case.labels)
+    places = [example.where for example in case.examples]
+    assert found
+    assert all(mistake.given != mistake.predicted and mistake.size > 0 for mistake in found)
+    assert [places.index(mistake.where) for mistake in found] == sorted(places.index(m.where) for m in found)
+    pairs = case.problem.confused(case.targets, scores)
+    if len(pairs):
+        assert (pairs[:, 0] != pairs[:, 1]).sum() == len(found)
+        assert pairs.min() >= 0 and pairs.max() < len(case.labels)
+
+
 def test_answers_have_the_same_columns(case):
     rows = case.answers(case.noise())
     assert len(rows) == len(case.examples)

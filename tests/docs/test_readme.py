@@ -61,12 +61,15 @@ def test_the_recipe_can_be(workplace, monkeypatch):
     assert command(["check", "recipe.yaml"]) == 0
 
 
-def test_the_script_runs(workplace, monkeypatch, capsys):
+def test_the_scripts_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     if not (workplace / "runs" / "decoder").exists():
         test_the_commands_run(workplace, monkeypatch)
     shutil.copytree(workplace / "runs" / "decoder" / "model", workplace / "runs" / "quickstart" / "decoder" / "model")
-    exec(compile(one_block("python"), "README.md", "exec"), {})
+    estimator, prompting = [text for kind, text in BLOCKS if kind == "python"]
+    exec(compile(estimator, "README.md", "exec"), {})
+    assert (workplace / "classifier" / "model.safetensors").exists()
+    exec(compile(prompting, "README.md", "exec"), {})
     assert "polarity.L.k4" in capsys.readouterr().out
 
 

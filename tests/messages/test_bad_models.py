@@ -93,7 +93,7 @@ MODELS = [
     ("eval model=no_weights corpus.path=good.txt", f"'no_weights'{NO_WEIGHTS}"),
     (
         "eval model=classifier corpus.path=good.txt",
-        r"'classifier' lacks weights of the masked_lm head \(.* more\), and ran",
+        r"'classifier' was fine-tuned, so that it is measured on labelled rows; give data=TABLE",
     ),
     (
         "eval model=encoder corpus.path=good.txt objective=next_sentence",
@@ -111,6 +111,27 @@ MODELS = [
         "eval model=encoder corpus.path=good.txt length=1000",
         r"length: 1000 tokens are more than the model's 64 positions",
     ),
+    ("eval model=encoder data=good.csv", r"'encoder' is no classifier; fine-tune it first: ptft finetune"),
+    ("eval model=encoder corpus.path=good.txt out=x.json", r"out has no effect here: .* give data=TABLE, or leave out"),
+    (
+        "eval model=classifier data=good.csv corpus.path=good.txt",
+        r"corpus has no effect here: it is for measuring a pre",
+    ),
+    ("eval model=classifier data=good.csv out=good.txt", r"out: 'good.txt' exists already; name another file"),
+    ("eval model=classifier data=good.csv length=1000", r"length: 1000 tokens are more than the model's 64 positions"),
+    (
+        "eval model=classifier data=unseen.csv",
+        r"unseen.csv:3: the model does not know the label 'posi'; its labels are 'neg', 'pos'; write the table's as",
+    ),
+    ("eval model=classifier data=god.csv", r"there is no file 'god.csv'; did you mean 'good.csv'\?"),
+    ("eval model=classifier data=good.csv label=lable", r"no column 'lable'; did you mean 'label'\?.*label=COLUMN"),
+    ("eval model=classifier data=no_labels.csv", r"no_labels.csv: no row has both a text and a label"),
+    ("eval model=classifier data=polarity", r"does not know the labels 'negative', 'positive'; its labels are 'neg'"),
+    (
+        "eval model=classifier data=polarity text=x",
+        r"text is 'x' but has no effect: task 'polarity' has rows of its own",
+    ),
+    ("check eval model=classifier data=unseen.csv", r"the model does not know the label 'posi'"),
     ("export model=photos out=new", r"'photos' holds no tokenizer that transformers can open"),
     ("export model=encodr out=new", r"there is no folder 'encodr'; did you mean 'encoder'\?"),
     ("export model=no_weights out=new.onnx", f"'no_weights'{NO_WEIGHTS}"),

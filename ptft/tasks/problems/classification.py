@@ -63,3 +63,7 @@ class Classification(Problem):
     def figures(self, targets: Values, scores: Values, labels: Sequence[str], seed: int) -> dict[str, float]:
         """Those of :func:`~ptft.tasks.metrics.classification_figures`, for the most probable labels."""
         return classification_figures(np.asarray(targets), np.asarray(scores).argmax(-1), len(labels), seed)
+
+    def confused(self, targets: Values, scores: Values) -> Int[ndarray, "examples 2"]:
+        """The label of each example, and the most probable one."""
+        return np.stack([np.asarray(targets), np.asarray(scores).argmax(-1)], axis=1)

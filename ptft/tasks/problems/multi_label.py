@@ -15,7 +15,7 @@ from ptft.corpus.tables import Row
 from ptft.errors import DataError
 from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names
 from ptft.tasks.multi_label_metrics import multi_label_figures
-from ptft.tasks.problem import Columns, Parts, Problem, Values, probability_cells
+from ptft.tasks.problem import Columns, Mistake, Parts, Problem, Values, probability_cells, read_text
 from ptft.tasks.task import Example, Label
 
 _MARKS = (";", "|", ",")
@@ -105,6 +105,18 @@ class MultiLabel(Problem):
     def figures(self, targets: Values, scores: Values, labels: Sequence[str], seed: int) -> dict[str, float]:
         """Those of :func:`~ptft.tasks.multi_label_metrics.multi_label_figures`, for probabilities above a half."""
         return multi_label_figures(np.asarray(targets).astype(np.int64), (np.asarray(scores) > 0.5).astype(int), seed)
+
+    def mistakes(self, examples: Sequence[Example], scores: Values, labels: Sequence[str]) -> list[Mistake]:
+        """The examples with a label too many or too few, each with how sure the model is of the surest such label."""
+        given, sure = self.targets(examples, labels) > 0.5, np.asarray(scores)
+        found = sure > 0.5
+        surest = np.where(given != found, np.maximum(sure, 1 - sure), 0).max(1)
+        names = [[_MARKS[0].join(np.array(labels)[row]) for row in side] for side in (given, found)]
+        return [
+            Mistake(example.where, read_text(example), right, guess, float(size))
+            for example, right, guess, size in zip(examples, *names, surest, strict=True)
+            if right != guess
+        ]
 
 
 def _several(names: Any) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ptft.corpus.tables import Cell, Row
 from ptft.errors import DataError
 from ptft.tasks.metrics import wilson
-from ptft.tasks.problem import Columns, Parts, Problem, Values, softmax
+from ptft.tasks.problem import Columns, Mistake, Parts, Problem, Values, read_text, softmax
 from ptft.tasks.table_source import texts_of
 from ptft.tasks.task import Example
 
@@ -149,6 +149,16 @@ class MultipleChoice(Problem):
             "majority": int(np.bincount(right).max()) / len(right),
             "n": len(right),
         }
+
+    def mistakes(self, examples: Sequence[Example], scores: Values, labels: Sequence[str]) -> list[Mistake]:
+        """The questions that are answered wrong, with the text of both choices."""
+        found = []
+        for example, row in zip(examples, scores, strict=True):
+            right, guess = int(str(example.label)), int(row.argmax())
+            if right != guess:
+                given, predicted = example.choices[right], example.choices[guess]
+                found.append(Mistake(example.where, read_text(example), given, predicted, float(row[guess])))
+        return found
 
 
 def _cells(row: Row, columns: Sequence[str]) -> Sequence[Cell]:

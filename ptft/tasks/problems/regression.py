@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.corpus.tables import Row
 from ptft.errors import DataError
-from ptft.tasks.problem import Parts, Problem, Values
+from ptft.tasks.problem import Mistake, Parts, Problem, Values, read_text
 from ptft.tasks.regression_metrics import regression_figures
 from ptft.tasks.task import Example
 
@@ -29,6 +29,7 @@ class Regression(Problem):
     name = "regression"
     summary = "a number for each text or pair"
     metric = "pearson"
+    mistake_size = "distance"
 
     def read_label(self, row: Row, column: str, example: Example) -> float | None:
         """The number, or None where there is none.
@@ -81,3 +82,13 @@ class Regression(Problem):
     def figures(self, targets: Values, scores: Values, labels: Sequence[str], seed: int) -> dict[str, float]:
         """Those of :func:`~ptft.tasks.regression_metrics.regression_figures`."""
         return regression_figures(np.asarray(targets), np.asarray(scores), seed)
+
+    def mistakes(self, examples: Sequence[Example], scores: Values, labels: Sequence[str]) -> list[Mistake]:
+        """All answers, each with its distance from the label in the labels' unit."""
+        return [
+            Mistake(
+                example.where, read_text(example), f"{example.label:.6g}", f"{float(value):.6g}",
+                abs(float(value) - float(str(example.label))),
+            )
+            for example, value in zip(examples, scores, strict=True)
+        ]  # fmt: skip

@@ -14,11 +14,12 @@ from torch.nn.functional import cross_entropy
 from ptft.corpus.tables import Cell, Row
 from ptft.errors import DataError
 from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names
-from ptft.tasks.problem import Columns, Parts, Problem, Values, softmax
+from ptft.tasks.problem import Columns, Mistake, Parts, Problem, Values, softmax
 from ptft.tasks.tagging_metrics import tagging_figures
 from ptft.tasks.task import Example
 
 _IGNORED = -100
+_WORDS_AROUND = 5  # of a mistake, on either side
 
 
 class TokenClassification(Problem):
@@ -115,6 +116,24 @@ class TokenClassification(Problem):
     def figures(self, targets: Values, scores: Values, labels: Sequence[str], seed: int) -> dict[str, float]:
         """Those of :func:`~ptft.tasks.tagging_metrics.tagging_figures`, for the most probable tags."""
         return tagging_figures(list(targets), [_best(row) for row in scores], labels, seed)
+
+    def mistakes(self, examples: Sequence[Example], scores: Values, labels: Sequence[str]) -> list[Mistake]:
+        """The words with a wrong tag, each in brackets among its neighbours; words that were cut off are left out."""
+        found = []
+        for example, row in zip(examples, scores, strict=True):
+            for place, (given, tag) in enumerate(zip(names_of(example), _best(row), strict=True)):
+                if tag >= 0 and labels[tag] != given:
+                    before = example.words[max(0, place - _WORDS_AROUND) : place]
+                    after = example.words[place + 1 : place + 1 + _WORDS_AROUND]
+                    text = " ".join([*before, f"[{example.words[place]}]", *after])
+                    found.append(Mistake(example.where, text, given, labels[tag], float(row[place, tag])))
+        return found
+
+    def confused(self, targets: Values, scores: Values) -> Int[ndarray, "seen 2"]:
+        """The tag of each word that was not cut off, and the most probable one."""
+        pairs = [np.stack([tags, _best(row)], axis=1) for tags, row in zip(targets, scores, strict=True)]
+        found = np.concatenate(pairs)
+        return found[found[:, 1] >= 0]
 
 
 def _best(row: Float[ndarray, "words tags"]) -> Int[ndarray, " words"]:

@@ -130,9 +130,13 @@ def test_the_card_that_is_sent_names_the_place(finetune, hub, tmp_path):
     assert ModelCard(text).data.model_name == "weather"
 
 
-def test_others_use_it_by_its_name(finetune, hub, table, tmp_path):
-    """Its head is one of ours, which no stock class knows."""
+@pytest.mark.parametrize("calibration", [b"", b'{"temperature": 0.25, "rows": 40}'])
+def test_others_use_it_by_its_name(calibration, finetune, hub, table, tmp_path):
+    """Its head is one of ours, which no stock class knows, and so is its temperature."""
     finetune(push="ann/weather", pooling="mean")
+    if calibration:
+        (tmp_path / "run" / "model" / "calibration.json").write_bytes(calibration)
+        hub.files["ann/weather", "calibration.json"] = calibration
     ptft.predict(model=str(tmp_path / "run"), data=str(table), precision="fp32", out=str(tmp_path / "here.csv"))
     elsewhere = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
     typed = ["predict", "model=ann/weather", f"data={table}", "precision=fp32", f"out={tmp_path / 'there.csv'}"]

@@ -201,7 +201,7 @@ def test_a_search_is_decided_by_the_validation_rows_and_tests_once(finetune, ber
     display = Listener()
     result = finetune(model=str(bert_run), search="bert_grid", seeds=(3, 4), display=display)
     tests = [rows for rows in scored if rows == scored[-1]]
-    assert len(scored) == 2 + 2 * 2 and len(tests) == 2
+    assert len(scored) == 2 + 2 and len(tests) == 2
     assert "best of 2 on the validation rows: lr=0.01 rows_per_step=8 budget=2epochs" in display.sentences
     assert {record["steps"] for record in result["records"]} == {16}
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
