@@ -64,7 +64,7 @@ def test_a_page_shows_the_settings_of_the_default_member(monkeypatch):
     assert page.startswith(
         "  SETTING   DEFAULT   TYPE\n  out       required  text\n      The 'folder'.\n  lr        0.1       number\n"
     )
-    assert "one of constant, cosine, linear, wsd" in page
+    assert "one of constant, cosine, linear, slanted_triangular, wsd" in " ".join(page.split())
     assert "\n\nwith schedule=linear:\n" in page
     assert "schedule=cosine" not in page
     assert other == "schedule=wsd"
@@ -74,4 +74,4 @@ def test_a_page_shows_the_settings_of_the_chosen_member(monkeypatch):
     page, other = settings_page(Example, {"schedule": "wsd"})
     assert "with schedule=wsd:\n  schedule.warmup_ratio" in page
     assert "schedule=linear" not in page
-    assert other == "schedule=linear"
+    assert other == "schedule=slanted_triangular"
