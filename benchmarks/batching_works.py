@@ -13,6 +13,7 @@ from transformers import BertConfig, LlamaConfig, PretrainedConfig
 from ptft.compute import Compute
 from ptft.corpus.embedded import documents
 from ptft.corpus.store import Encoded, compile_store
+from ptft.finetuning.auxiliary import AuxiliaryBatches, AuxiliaryModule
 from ptft.finetuning.classification import ClassificationModule
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.building import new_model
@@ -21,6 +22,8 @@ from ptft.objectives import OBJECTIVES
 from ptft.objectives.rows import Vocabulary
 from ptft.optim.optimizer import Optimizers, parameter_groups
 from ptft.optim.optimizers import OPTIMIZERS
+from ptft.tasks.problem import Values
+from ptft.tasks.problems import PROBLEMS
 from ptft.tokenization import TokenizerSettings, add_mask_token, train_tokenizer
 from ptft.training.loop import StepReport, train
 from ptft.training.work import BatchSource, Feed, PretrainingBatches, PretrainingModule
@@ -33,7 +36,12 @@ OBJECTIVE_SETS = {
     "causal_lm": ("causal_lm",),
     "hybrid": ("hybrid",),
 }
-HEADS = {"classification": False, "classification_pair": True}
+HEADS = {
+    "classification": "classification",
+    "classification_pair": "classification",
+    **{name: name for name in ("multi_label", "regression", "multiple_choice", "token_classification")},
+    "auxiliary_lm": "classification",
+}
 NAMES = (*OBJECTIVE_SETS, *HEADS)
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -50,7 +58,7 @@ class Work:
 
 def work_of(name: str, folder: Path) -> Work:
     """One of ``NAMES``; the same in every process."""
-    return _classification(is_pair=HEADS[name]) if name in HEADS else _pretraining(name, folder / name)
+    return _labelled(name) if name in HEADS else _pretraining(name, folder / name)
 
 
 def _pretraining(name: str, folder: Path) -> Work:
@@ -86,23 +94,43 @@ def _config(words: int, *, is_decoder: bool) -> PretrainedConfig:
     return BertConfig(vocab_size=words, max_position_embeddings=LENGTH, **SIZES, **NO_DROPOUT)
 
 
-def _classification(*, is_pair: bool) -> Work:
+def _labelled(name: str) -> Work:
     """Random texts of random lengths with random labels: what is learned does not matter here."""
+    problem, is_pair = PROBLEMS[HEADS[name]](), name == "classification_pair"
     draw, words, rows = np.random.default_rng(0), 400, 333
+    sizes = draw.integers(2, 5, size=rows) if problem.unit == "choice" else np.ones(rows, np.int64)
     ids, segments = [], []
-    for _ in range(rows):
+    for _ in range(sizes.sum()):
         first, second = draw.integers(1, LENGTH // 2 - 2, size=2)
         parts = [[2, *draw.integers(5, words, size=first).tolist(), 3]]
         if is_pair:
             parts.append([*draw.integers(5, words, size=second).tolist(), 3])
         ids.append([token for part in parts for token in part])
         segments.append([number for number, part in enumerate(parts) for _ in part])
-    texts = EncodedTexts(ids, segments, 0, pad=0, length=LENGTH)
-    source = LabelledBatches(texts, draw.integers(0, 3, size=rows), ROWS, seed=0, packed=True)
+    bounds = np.cumsum([0, *sizes]) if problem.unit == "choice" else None
+    places = [np.arange(1, len(row) - 1) for row in ids] if problem.unit == "word" else None
+    texts = EncodedTexts(ids, segments, 0, pad=0, length=LENGTH, bounds=bounds, words=places)
+    targets: Values = draw.integers(0, 3, size=rows)
+    if problem.name == "regression":
+        targets = draw.normal(size=rows).astype(np.float32)
+    elif problem.name == "multi_label":
+        targets = draw.integers(0, 2, size=(rows, 3)).astype(np.float32)
+    elif problem.unit == "choice":
+        targets = np.stack([draw.integers(0, sizes), sizes], 1)
+    elif places is not None:
+        targets = [draw.integers(0, 3, size=len(row)) for row in places]
+    source = LabelledBatches(texts, targets, ROWS, seed=0, problem=problem, packed=True)
     pooling = "cls" if is_pair else "mean"
-    classifier, _ = new_classifier(_config(words, is_decoder=False), ["a", "b", "c"], pooling, 0, both_ways=True)
-    module = ClassificationModule(classifier)
-    return Work(module, dict(module.weights), source)
+    labels = () if problem.name == "regression" else ("a", "b", "c")
+    config = _config(words, is_decoder=False)
+    classifier, _ = new_classifier(config, labels, pooling, 0, both_ways=True, problem=problem)
+    if name != "auxiliary_lm":
+        module = ClassificationModule(classifier)
+        return Work(module, dict(module.weights), source)
+    special = np.arange(words) < 5
+    vocabulary = Vocabulary(words, cls=2, sep=3, pad=0, mask=4, eos=-1, unknown=1, special=special)
+    module = AuxiliaryModule(classifier, new_model(config, "masked_lm", 0), 0.5)
+    return Work(module, dict(module.weights), AuxiliaryBatches(source, vocabulary, 0, is_decoder=False))
 
 
 def alone() -> Compute:
