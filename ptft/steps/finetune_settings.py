@@ -120,6 +120,8 @@ class FinetuneSettings(TrainingStep):
             raise RecipeError(f"class_weights: {self.problem} has no classes to weigh; leave it out")
         if self.patience and not self.keep_best:
             raise RecipeError("patience: ends where the best epoch is long ago, which keep_best=true finds; give both")
+        if self.keep_best and sharding_asked():
+            raise DeviceError("keep_best: epochs' weights are not kept under FSDP; leave it out, or use DDP")
         if Budget.parse(self.budget).unit not in ("steps", "epochs"):
             raise RecipeError(f"budget: fine-tuning counts steps or epochs, got {self.budget!r}")
         if self.init == "pretrained" and (self.preset or not self.model):

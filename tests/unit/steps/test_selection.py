@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptft.errors import DataError, RecipeError
+from ptft.errors import DataError, DeviceError, RecipeError
 from ptft.models.classifier_files import open_classifier
 from ptft.tasks.table import balanced_weights
 from ptft.tasks.task import Example, TaskData
@@ -242,3 +242,16 @@ def test_a_grid_that_cannot_be_shared_is_refused_first(finetune, bert_run, tmp_p
     with pytest.raises(RecipeError, match="rows_per_step: 16 rows cannot be shared equally"):
         finetune(model=str(bert_run), search="bert_grid", accumulate=3, rows_per_step=9)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"policy": "last_k"}, "policy: last_k is not supported under FSDP; use full, or DDP"),
+        ({"keep_best": True}, "keep_best: epochs' weights are not kept under FSDP; leave it out, or use DDP"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_under_fsdp(settings, sentence, finetune, bert_run, monkeypatch):
+    monkeypatch.setattr("ptft.steps.finetune_settings.sharding_asked", lambda: True)
+    with pytest.raises(DeviceError, match=sentence):
+        finetune(model=str(bert_run), **settings)
