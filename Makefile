@@ -18,7 +18,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 check: setup
 	$(BIN)/ruff check ptft tests benchmarks

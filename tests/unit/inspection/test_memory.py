@@ -21,7 +21,7 @@ from ptft.steps.trial import random_rows
 TRAIN = """
 import copy, json, resource, sys
 import torch
-from ptft.compute import Compute
+from ptft import compute
 from ptft.config import load
 from ptft.inspection.estimates import planned_config, planned_tokenizer
 from ptft.steps.trial import random_rows
@@ -31,7 +31,8 @@ from ptft.training.work import PretrainingModule
 
 torch.set_num_threads(1)
 step = load(STEPS["pretrain"], None, json.loads(sys.argv[1])).settings
-compute = Compute(step.precision)
+compute.keep_freed_memory = lambda: None
+compute = compute.Compute(step.precision)
 
 
 def train(config, rows):
@@ -60,7 +61,7 @@ print(most() - before)
 """
 TIMES_OFF = 1.25
 """The count may be so many times too large or too small."""
-# glibc gives back at once what is freed: what an allocator keeps in reserve is no part of the count.
+# glibc gives back at once what is freed: what is kept in reserve, by the allocator or by us, is no part of the count.
 WITHOUT_RESERVE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 MODELS = {
