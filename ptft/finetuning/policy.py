@@ -104,10 +104,16 @@ class Policy(Settings, ABC):
             groups += [group | begins for group in own]
         return groups
 
-    def last_epoch(self, num_layers: int) -> int:
-        """The epoch in which the last weights begin to be trained."""
+    def note(self, num_layers: int, num_epochs: float) -> str:
+        """Say in one line what a training of so many epochs does not come to; empty if it comes to all."""
         top = num_layers + 1
-        return max(self.rate(depth, top).epoch for depth in range(top + 1))
+        wanted = 1 + max(self.rate(depth, top).epoch for depth in range(top + 1))
+        if wanted <= num_epochs:
+            return ""
+        return (
+            f"policy: {self.name} trains all {num_layers} layers and the embeddings from epoch {wanted} on, and there "
+            f"are {num_epochs:g}: the lowest ones stay as they are"
+        )
 
 
 def keeps_features(classifier: Classifier) -> bool:

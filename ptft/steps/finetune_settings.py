@@ -286,9 +286,12 @@ class FinetuneSettings(TrainingStep):
 
     def first_step(self, epoch: int, num_rows: int) -> int:
         """The step with which an epoch begins, counted from 0; epochs are longer where ``min_steps`` has it so."""
-        budget, steps = Budget.parse(self.budget), self.steps(num_rows)
-        epochs = budget.amount if budget.unit == "epochs" else steps * self.rows_for(num_rows) / num_rows
-        return round(epoch * steps / epochs)
+        return round(epoch * self.steps(num_rows) / self.epochs(num_rows))
+
+    def epochs(self, num_rows: int) -> float:
+        """Epochs of the budget."""
+        budget = Budget.parse(self.budget)
+        return budget.amount if budget.unit == "epochs" else self.steps(num_rows) * self.rows_for(num_rows) / num_rows
 
     def rows_for(self, num_rows: int) -> int:
         """Rows of a step: no more than there are."""

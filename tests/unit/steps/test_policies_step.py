@@ -143,3 +143,30 @@ def test_ulmfit_is_a_policy_a_schedule_and_a_pooling(finetune, bert_run):
         pooling="concat",
     )  # fmt: skip
     assert result["test.accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"budget": "2epochs"}, True), ({"budget": "3epochs"}, False), ({"budget": "16steps"}, True)]
+)
+def test_a_budget_too_short_to_unfreeze_all_is_told(settings, said, finetune, bert_run):
+    """One layer: the embeddings are reached in the third epoch."""
+
+    class Listener:
+        sentences = []
+
+        def say(self, sentence):
+            self.sentences.append(sentence)
+
+        def progress(self, what, done, total, figures=None):
+            pass
+
+    display = Listener()
+    finetune(model=str(bert_run), policy="gradual_unfreezing", display=display, **settings)
+    sentence = (
+        "policy: gradual_unfreezing trains all 1 layers and the embeddings from epoch 3 on, and there are 2: "
+        "the lowest ones stay as they are"
+    )
+    assert (sentence in display.sentences) == said
+    display.sentences.clear()
+    finetune(model=str(bert_run), resume=False, display=display, budget="1epochs")
+    assert not any("policy" in sentence for sentence in display.sentences)
