@@ -33,16 +33,16 @@ class Action(Settings, ABC):
         """
 
 
-def check_new_file(out: str) -> None:
-    """Refuse a file that cannot be made.
+def check_new_file(out: str, instead: str = "another file", elsewhere: str = "another file") -> None:
+    """Refuse a file that cannot be made; ``instead`` and ``elsewhere`` say what to name in its place.
 
     Raises:
         RecipeError: There is one of that name, or its folder is not there or may not be written.
     """
     path = Path(out)
     if path.exists():
-        raise RecipeError(f"out: {out!r} exists already; name another file")
+        raise RecipeError(f"out: {out!r} exists already; name {instead}")
     if not path.absolute().parent.is_dir():
         raise RecipeError(f"out: the folder {str(path.parent)!r} does not exist; make it first")
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        raise RecipeError(f"out: no permission to write in {str(path.absolute().parent)!r}; name another file")
+        raise RecipeError(f"out: no permission to write in {str(path.absolute().parent)!r}; name {elsewhere}")

@@ -1,12 +1,11 @@
 """The verb ``export``: a model as ONNX, for programs without torch."""
 
-import os
 from pathlib import Path
 from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from ptft.actions.action import Action
+from ptft.actions.action import Action, check_new_file
 from ptft.display import Display
 from ptft.errors import CheckpointError, RecipeError
 from ptft.models.onnx_export import (
@@ -47,13 +46,7 @@ class Export(Action):
 
     def _opened(self) -> tuple[OnnxModel, PreTrainedTokenizerBase]:
         check_libraries()
-        out = Path(self.out)
-        if out.exists():
-            raise RecipeError(f"out: {self.out!r} exists already; name another folder or FILE.onnx")
-        if not out.absolute().parent.is_dir():
-            raise RecipeError(f"out: the folder {str(out.parent)!r} does not exist; make it first")
-        if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
-            raise RecipeError(f"out: no permission to write in {str(out.absolute().parent)!r}; name another place")
+        check_new_file(self.out, "another folder or FILE.onnx", "another place")
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         return open_onnx_model(self.model, self.output), tokenizer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,11 @@ class EncodedTexts:
         """The numbers of the things that a batch of the examples at ``index`` gives logits for."""
         if self.words is None:
             return self.texts_of(index)
-        ends = np.cumsum([0, *map(len, self.words)])
-        return np.concatenate([ends[i] + np.flatnonzero(self.words[i] >= 0) for i in index])
+        return np.concatenate([self._word_ends[i] + np.flatnonzero(self.words[i] >= 0) for i in index])
+
+    @cached_property
+    def _word_ends(self) -> Int[ndarray, " ends"]:
+        return np.cumsum([0, *map(len, self.words or ())])
 
     def lengths(self) -> Int[ndarray, " examples"]:
         """Tokens of each example's longest text."""

@@ -120,8 +120,6 @@ def train_one(
         source = policy.batches(texts, Vocabulary.of(tokenizer), seed, is_decoder=is_decoder)
         width = texts.mean_width(settings.rows_at_once(compute.num_processes))
         flops = model_flops(classifier.model, width)
-    if note := policy.note(classifier.model.config.num_hidden_layers, settings.epochs(len(data.train))):
-        display.say(note)
     an_epoch = max(1, first_step(1)) if settings.keep_best else 0
     plan = settings.plan(settings.steps(len(data.train)), seed, compiled=compiled, evaluate_every_steps=an_epoch)
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
@@ -245,6 +243,10 @@ class Finetune(Pushed, FinetuneSettings):
                 settings, encoded, tokenizer, seed, compute, place.display, lr=settings.lr, folder=folder, what=what
             )
             used.append(totals)
+            epochs = settings.epochs(len(encoded.data.train))
+            note = self.policy.note(classifier.model.config.num_hidden_layers, epochs)
+            if note and seed == seeds[0]:
+                place.display.say(note)
             if missing and seed == seeds[0]:
                 place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
             logits = predict_logits(classifier, everything.valid, compute)

@@ -206,26 +206,6 @@ def balanced_weights(data: TaskData) -> list[float]:
     return [len(data.train) / (len(data.labels) * counts[label]) if counts[label] else 1.0 for label in data.labels]
 
 
-def read_texts(path: str, text: str = "", text_a: str = "", text_b: str = "") -> list[tuple[str, str, str]]:
-    """Read texts without labels: one for each row of a table or each line of a .txt file, empty ones too.
-
-    Args:
-        path: A table or a .txt file.
-        text: The column of the text, as for :func:`read_task`.
-        text_a: The column of the first text of a pair.
-        text_b: The column of the second text of a pair.
-
-    Returns:
-        Where each stands, the text, and the second text or nothing.
-
-    Raises:
-        DataError: The file cannot be found or read, lacks a column, or has no text at all.
-        RecipeError: Settings contradict one another or have no effect.
-    """
-    examples = read_inputs(path, text=text, text_a=text_a, text_b=text_b)
-    return [(example.where, example.text, example.text_b) for example in examples]
-
-
 def read_inputs(
     path: str,
     *,

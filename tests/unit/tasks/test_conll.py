@@ -3,7 +3,7 @@ import gzip
 import pytest
 
 from ptft.errors import DataError
-from ptft.tasks.table import read_inputs, read_task, read_texts
+from ptft.tasks.table import read_inputs, read_task
 
 PEOPLE = (
     "-DOCSTART- -X- -X- O\n\n"
@@ -67,7 +67,7 @@ def test_tags_are_no_labels_of_texts(in_folder):
     with pytest.raises(DataError, match=message):
         read_task("people.conll")
     with pytest.raises(DataError, match=message):
-        read_texts("people.conll")
+        read_inputs("people.conll")
 
 
 def test_mistyped_file(in_folder):

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from ptft.errors import DataError, RecipeError
-from ptft.tasks.table import read_task, read_texts, subset
+from ptft.tasks.table import read_inputs, read_task, subset
 from ptft.tasks.task import Example, TaskData
 
 
@@ -35,6 +35,11 @@ def task_member(monkeypatch):
 
     for module in ("table", "table_source"):
         monkeypatch.setattr(f"ptft.tasks.{module}.TASKS", {"toy": Toy})
+
+
+def told(path):
+    """Where each input stands, and its texts."""
+    return [(row.where, row.text, row.text_b) for row in read_inputs(path)]
 
 
 def test_name_of_a_task(task_member):
@@ -164,32 +169,43 @@ def test_subset_larger_than_the_data(wanted):
 
 def test_texts_without_labels(tmp_path):
     path = write(tmp_path, "a.csv", 'text,id\n" one\ntwo ",1\n,2\nthree,3\n')
-    assert read_texts(path) == [(f"{path}:2", "one\ntwo", ""), (f"{path}:4", "", ""), (f"{path}:5", "three", "")]
+    assert told(path) == [
+        (f"{path}:2", "one\ntwo", ""),
+        (f"{path}:4", "", ""),
+        (f"{path}:5", "three", ""),
+    ]
 
 
 def test_pairs_without_labels(tmp_path):
     path = write(tmp_path, "a.jsonl", jsonl({"text_a": "one", "text_b": "two"}, {"text_a": "three"}))
-    assert read_texts(path) == [(f"{path}:1", "one", "two"), (f"{path}:2", "three", "")]
+    assert told(path) == [
+        (f"{path}:1", "one", "two"),
+        (f"{path}:2", "three", ""),
+    ]
 
 
 def test_lines_of_text_without_labels(tmp_path):
     path = write(tmp_path, "a.txt.gz", "one \n\n둘\n")
-    assert read_texts(path) == [(f"{path}:1", "one", ""), (f"{path}:2", "", ""), (f"{path}:3", "둘", "")]
+    assert told(path) == [
+        (f"{path}:1", "one", ""),
+        (f"{path}:2", "", ""),
+        (f"{path}:3", "둘", ""),
+    ]
 
 
 def test_columns_of_a_text_file(tmp_path):
     with pytest.raises(
         RecipeError, match=r"text is 'review' but has no effect: .*a\.txt has no columns; leave text out"
     ):
-        read_texts(write(tmp_path, "a.txt", "one"), text="review")
+        read_inputs(write(tmp_path, "a.txt", "one"), text="review")
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", "\n \n"), ("a.csv", "text,label\n,x\n")])
 def test_file_without_any_text(tmp_path, name, content):
     with pytest.raises(DataError, match=rf"{name}: holds no text; allowed: at least one row with text"):
-        read_texts(write(tmp_path, name, content))
+        read_inputs(write(tmp_path, name, content))
 
 
 def test_missing_file_of_texts(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
-        read_texts(str(tmp_path / "a.csv"))
+        read_inputs(str(tmp_path / "a.csv"))
