@@ -9,7 +9,7 @@ import yaml
 
 from ptft.config.source import write_yaml
 from ptft.errors import CheckpointError
-from ptft.report.card_metadata import base_model, header, shown
+from ptft.report.card_metadata import base_model, header, problem_of, shown
 from ptft.report.card_words import figures_note, how_to_use, limits, place_of
 from ptft.report.folder import RunFolder, flat, lineage_rows, read_object, read_run
 from ptft.report.tables import final_table
@@ -86,7 +86,7 @@ def write_card(model_folder: Path, run: Path, hub_name: str = "") -> Path:
         _section("Training data", ["", "value"], [*data, *_pretraining_data(folder)]),
         limits(read_object(model_folder / "tokenizer_config.json"), recipe, labels, is_decoder=is_decoder),
         _section("Figures", ["figure", "value", "what it means"], final_table(folder.figures)),
-        figures_note(folder),
+        figures_note(folder, problem_of(recipe).metric),
         _how_to_reproduce(str(folder.manifest.get("step", "")), recipe),
         _section("Lineage", ["", "value"], [row for row in lineage if row not in data]),
     ]

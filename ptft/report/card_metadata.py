@@ -8,13 +8,21 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ptft.report.folder import RunFolder
 from ptft.report.tables import is_number
+from ptft.tasks.problem import Problem
+from ptft.tasks.problems import PROBLEMS
 
 _METRICS = {
-    "accuracy": ("accuracy", "accuracy", "low", "high"),
-    "macro_f1": ("f1", "macro F1", "macro_f1_low", "macro_f1_high"),
-    "mcc": ("matthews_correlation", "Matthews correlation", "mcc_low", "mcc_high"),
+    "accuracy": ("accuracy", "accuracy"),
+    "f1": ("f1", "F1"),
+    "micro_f1": ("f1", "micro F1"),
+    "macro_f1": ("f1", "macro F1"),
+    "mcc": ("matthews_correlation", "Matthews correlation"),
+    "pearson": ("pearsonr", "Pearson's correlation"),
+    "spearman": ("spearmanr", "Spearman's correlation"),
 }
-"""Of each figure of a test: the Hub's name of the metric, the name to show, the keys of its 95 % interval."""
+"""Of each figure of a test: the Hub's name of the metric, the name to show."""
+_TASK_TYPES = {"text": "text-classification", "choice": "multiple-choice", "word": "token-classification"}
+"""The Hub's name of a task, by what one answer of the model belongs to."""
 _PRETRAINING = {
     "mlm.accuracy": ("fill-mask", "accuracy", "accuracy at masked tokens"),
     "mlm.perplexity": ("fill-mask", "perplexity", "perplexity at masked tokens"),
@@ -34,7 +42,7 @@ def header(config: Mapping[str, Any], pipeline: str, run: RunFolder, recipe: Map
         recipe: The settings of the run.
         name: Of the model.
     """
-    results = [*_test_results(run), *_pretraining_results(run)]
+    results = [*_test_results(run, problem_of(recipe)), *_pretraining_results(run)]
     data = ModelCardData(
         base_model=base_model(run.manifest, recipe) or None,
         library_name="transformers",
@@ -60,19 +68,30 @@ def saved_records(run: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _test_results(run: RunFolder) -> list[EvalResult]:
+def problem_of(recipe: Mapping[str, Any]) -> type[Problem]:
+    """The problem that a run's settings name."""
+    return PROBLEMS[recipe.get("problem", "classification")]
+
+
+def title_of(key: str) -> str:
+    """How a figure of a test is called in words."""
+    return _METRICS.get(key, (key, key))[1]
+
+
+def _test_results(run: RunFolder, problem: type[Problem]) -> list[EvalResult]:
     found = []
     for record in saved_records(run):
         task, test = str(record.get("task", "")), str(record["test"])
-        for key, (metric, title, low, high) in _METRICS.items():
+        for key in dict.fromkeys([problem.metric, *_METRICS]):
+            low, high = (end if key == problem.metric else f"{key}_{end}" for end in ("low", "high"))
             if not {key, low, high} <= set(record):
                 continue
             found.append(
                 EvalResult(
-                    task_type="text-classification", dataset_type=_dataset(task), dataset_name=task,
+                    task_type=_TASK_TYPES[problem.unit], dataset_type=_dataset(task), dataset_name=task,
                     dataset_config=None if test == "test" else test, dataset_split="test",
-                    metric_type=metric, metric_value=round(record[key], 4),
-                    metric_name=f"{title} (95 % interval {record[low]:.3f} to {record[high]:.3f})",
+                    metric_type=_METRICS.get(key, (key, key))[0], metric_value=round(record[key], 4),
+                    metric_name=f"{title_of(key)} (95 % interval {record[low]:.3f} to {record[high]:.3f})",
                 )
             )  # fmt: skip
     return found

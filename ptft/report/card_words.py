@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptft.report.card_metadata import saved_records
+from ptft.report.card_metadata import saved_records, title_of
 from ptft.report.folder import RunFolder
 
 _EXAMPLES = {
@@ -46,13 +46,18 @@ def limits(tokenizer: Mapping[str, Any], recipe: Mapping[str, Any], labels: Sequ
     return "## Limits\n\n" + "\n".join(f"- {point}" for point in points if point)
 
 
-def figures_note(run: RunFolder) -> str:
-    """Which figures are of the very model that was saved, where those of the table are means over seeds."""
+def figures_note(run: RunFolder, metric: str) -> str:
+    """Which figures are of the very model that was saved, where those of the table are means over seeds.
+
+    Args:
+        run: Where they are.
+        metric: The key of the main figure.
+    """
     seeds = run.manifest.get("seeds") or []
     if len(seeds) < 2:
         return ""
     own = ", ".join(
-        f"{record['test']} accuracy {record['accuracy']:.3f} ({record['low']:.3f} to {record['high']:.3f})"
+        f"{record['test']} {title_of(metric)} {record[metric]:.3f} ({record['low']:.3f} to {record['high']:.3f})"
         for record in saved_records(run)
     )
     return (

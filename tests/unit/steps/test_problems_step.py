@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForTokenClassification, pipeline
 
 from ptft.api import predict
@@ -99,6 +100,27 @@ def test_it_learns_and_predicts_what_it_scored(problem, kind, finetune, tables, 
         assert np.mean(right) > 0.7
     elif problem == "multiple_choice":
         assert np.mean([int(a["label"]) == row["label"] for a, row in zip(answers, given, strict=True)]) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("problem", "task", "metric", "title"),
+    [
+        ("regression", "text-classification", "pearsonr", "Pearson's correlation"),
+        ("multi_label", "text-classification", "f1", "micro F1"),
+        ("multiple_choice", "multiple-choice", "accuracy", "accuracy"),
+        ("token_classification", "token-classification", "f1", "F1"),
+    ],
+)
+def test_the_card_of_several_seeds(problem, task, metric, title, finetune, tables, bert_run, tmp_path):
+    result = finetune(model=str(bert_run), data=tables[problem], problem=problem, seeds=2, budget="10steps")
+    values = [record[METRICS[problem]] for record in result["records"]]
+    assert result[f"test.{METRICS[problem]}"] == pytest.approx(sum(values) / 2)
+    saved = json.loads((tmp_path / "run" / "manifest.json").read_text())["saved_seed"]
+    card = ModelCard.load(tmp_path / "run" / "model" / "README.md")
+    assert f"that of seed {saved}, the best on the validation data: test {title} {values[saved]:.3f} (" in card.text
+    first = card.data.eval_results[0]
+    assert (first.task_type, first.metric_type, first.metric_value) == (task, metric, round(values[saved], 4))
+    assert first.metric_name.startswith(f"{title} (95 % interval ")
 
 
 @pytest.mark.parametrize("problem", METRICS)
