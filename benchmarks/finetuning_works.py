@@ -139,7 +139,7 @@ def run(work: Work, around: Around = lambda module, source: nullcontext(), *, fi
         patch.object(finetune, "features_of", watch.features_of),
         _counting(watch.done, first_token),
     ):
-        classifier, totals, _ = train_one(
+        classifier, totals = train_one(
             work.settings, work.encoded, work.tokenizer, work.settings.seed, work.compute, Silent(),
             lr=work.settings.lr,
         )  # fmt: skip

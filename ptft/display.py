@@ -22,3 +22,25 @@ class Silent:
 
     def progress(self, what: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
         """Drop the progress."""
+
+
+class Once:
+    """Shows a sentence the first time only, and all progress.
+
+    Args:
+        display: What shows it.
+    """
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._said = set[str]()
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence unless it was shown before."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._display.say(sentence)
+
+    def progress(self, what: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        """Show it."""
+        self._display.progress(what, done, total, figures)

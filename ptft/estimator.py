@@ -148,7 +148,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         data = settings.as_the_head_has_them(data)
         tokenizer = settings.open_tokenizer(data)
         encoded = Encoded.of(data, tokenizer, settings.length)
-        classifier, _, _ = train_one(settings, encoded, tokenizer, settings.seed, compute, Silent(), lr=settings.lr)
+        classifier, _ = train_one(settings, encoded, tokenizer, settings.seed, compute, Silent(), lr=settings.lr)
         if valid:
             calibrate(classifier, data.valid, predict_logits(classifier, encoded.valid, compute))
         self._keep(classifier.eval(), tokenizer, settings.length)

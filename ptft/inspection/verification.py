@@ -249,6 +249,8 @@ def _copy(run: Path, copy: Path, stretches: list[_Stretch]) -> None:
     copy.mkdir()
     if (run / "tokenizer").is_dir():
         shutil.copytree(run / "tokenizer", copy / "tokenizer")
+    if (run / "search.jsonl").is_file():
+        shutil.copyfile(run / "search.jsonl", copy / "search.jsonl")
     for stretch in stretches:
         source, target = run / stretch.name, copy / stretch.name
         target.mkdir(exist_ok=True)

@@ -91,11 +91,12 @@ class Workbench:
     def _finetuned(self, cell: Cell, some: TaskData) -> _Found:
         """Fine-tune with each rate, and keep what is best on the validation rows: the tests see that alone."""
         settings = self._settings.cell_settings(cell.method)
-        encoded = Encoded(some, self._encoded(some.train), self._valid, self._tests)
+        train = self._train if cell.labels == "all" else self._encoded(some.train)
+        encoded = Encoded(some, train, self._valid, self._tests)
         what = f"{cell.method}, {cell.labels} labels, seed {cell.seed}"
         best: tuple[float, float, Classifier] | None = None
         for lr in cell.rates:
-            classifier, _, _ = train_one(
+            classifier, _ = train_one(
                 settings, encoded, self._tokenizer, cell.seed, self._compute, self._display, lr=lr, what=what
             )
             valid = score(classifier, some.valid, self._valid, self._compute)[0][self._metric]
@@ -108,7 +109,8 @@ class Workbench:
             figures, failed = score(chosen, some.tests[test], self._tests[test], self._compute)
             return {**figures, "failed": failed}
 
-        return {"lr": lr, f"valid_{self._metric}": value}, figures_of
+        note = settings.policy.note(chosen.model.config.num_hidden_layers, settings.epochs(len(some.train)))
+        return {"lr": lr, f"valid_{self._metric}": value, **({"note": note} if note else {})}, figures_of
 
     def _prompted(self, cell: Cell, some: TaskData) -> _Found:
         """Ask the decoder, with the first of the cell's rows in the seed's order as shots: at most so many as fit."""
@@ -140,6 +142,10 @@ class Workbench:
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return self._settings.open_tokenizer(self._data)
+
+    @cached_property
+    def _train(self) -> EncodedTexts:
+        return self._encoded(self._data.train)
 
     @cached_property
     def _valid(self) -> EncodedTexts:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft import rng
 from ptft.compute import Compute, limit_threads
 from ptft.config import plain
-from ptft.display import Display
+from ptft.display import Display, Once
+from ptft.errors import RecipeError
 from ptft.finetuning.calibrating import calibrate
 from ptft.finetuning.classification import features_of, predict_logits
 from ptft.finetuning.features import FeatureBatches
@@ -37,7 +38,7 @@ from ptft.sharding import load_state, whole_state
 from ptft.steps.finetune_settings import FinetuneSettings
 from ptft.steps.folder import parent
 from ptft.steps.pushing import Pushed
-from ptft.steps.search import GRIDS, Search, searched
+from ptft.steps.search import GRIDS, SEARCHED, Search, searched, words_of
 from ptft.steps.seeds import seed_list, summary
 from ptft.steps.step import Place, Result
 from ptft.tasks.problems import PROBLEMS
@@ -87,10 +88,14 @@ def train_one(
     lr: float,
     folder: Path | None = None,
     what: str = "fine-tuning",
-) -> tuple[Classifier, Totals, list[str]]:
-    """Fine-tune one classifier with one seed and one learning rate."""
+) -> tuple[Classifier, Totals]:
+    """Fine-tune one classifier with one seed and one learning rate; without a folder nothing is kept on the way."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
+    if note := settings.policy.note(classifier.model.config.num_hidden_layers, settings.epochs(len(data.train))):
+        display.say(note)
+    if missing:
+        display.say(f"drawn anew, since {settings.model} lacks them: {', '.join(missing)}")
     compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
     if packed := is_packable(classifier.model.config) and not compiled:
         choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
@@ -125,11 +130,12 @@ def train_one(
     identity = settings.identity({"data": data.fingerprint}, tokenizer, classifier.model, plan.steps)
     with ExitStack() as stack:
         place = folder or Path(stack.enter_context(TemporaryDirectory()))
+        writes = compute.is_main or folder is None  # a temporary folder is this process's own
         best = Best(place / "best", partial(_keep, module), settings.patience * an_epoch) if an_epoch else None
         totals = fit(
             module, module.weights, source, optimizers, settings.schedule, compute, plan, display, folder=folder,
             identity=identity, cost=Cost.on(compute, flops), what=what, best=best,
-            measure=partial(_measured, best, classifier, encoded, compute) if best else None,
+            measure=partial(_measured, best, classifier, encoded, compute, writes) if best else None,
         )  # fmt: skip
         if best is not None:
             load_state(module, load_file(place / "best" / "weights.safetensors"))
@@ -137,7 +143,7 @@ def train_one(
     trained = compute.whole(module).classifier
     restore()
     scale.widen(trained.output_layer())
-    return trained, totals, missing
+    return trained, totals
 
 
 def _keep(module: nn.Module, folder: Path) -> None:
@@ -145,11 +151,13 @@ def _keep(module: nn.Module, folder: Path) -> None:
     save_file(whole_state(module), folder / "weights.safetensors")
 
 
-def _measured(best: Best, classifier: Classifier, encoded: Encoded, compute: Compute, step: int) -> dict[str, float]:
+def _measured(
+    best: Best, classifier: Classifier, encoded: Encoded, compute: Compute, writes: bool, step: int
+) -> dict[str, float]:
     """The main figure of the validation rows after a step, of which ``best`` takes note."""
     metric = classifier.problem.metric
     value = score(classifier, encoded.data.valid, encoded.valid, compute)[0][metric]
-    best.measured(step, -value, is_main=compute.is_main)
+    best.measured(step, -value, is_main=writes)
     compute.wait()
     return {f"valid.{metric}": value}
 
@@ -195,11 +203,19 @@ class Finetune(Pushed, FinetuneSettings):
         if self.labels:
             subset(data, self.labels, 0)
         seed_list(self.seeds, self.seed)
-        for point in GRIDS[self.search].points() if self.search != "none" else ():
+        self._check_search(self.labels or len(data.train))
+
+    def _check_search(self, num_rows: int) -> None:
+        if self.search == "none":
+            return
+        if given := self.changed(*SEARCHED, "min_steps"):
+            raise RecipeError(f"search: {self.search} decides about {', '.join(given)}; leave out what it decides")
+        for point in GRIDS[self.search].points(num_rows):
             self.model_copy(update=point).check_training()
 
     def work(self, place: Place) -> Result:
         """Fine-tune for each seed, test, keep the model that validates best."""
+        place = replace(place, display=Once(place.display))
         limit_threads(self.threads)
         compute = self.compute(place.folder)
         data, notes = self.check_data()
@@ -222,33 +238,17 @@ class Finetune(Pushed, FinetuneSettings):
         parts = {seed: everything.with_train(subset(data, self.labels, seed)) for seed in seeds if self.labels}
         settings, points = self, list[dict[str, Any]]()
         if self.search != "none":
-            encoded = parts.get(seeds[0], everything)
-
-            def valid_figure(tried: Finetune) -> float:
-                what = f"search, lr {tried.lr:g}, {tried.rows_per_step} rows, {tried.budget}"
-                made, _, _ = train_one(
-                    tried, encoded, tokenizer, seeds[0], compute, place.display, lr=tried.lr, what=what
-                )
-                return score(made, data.valid, everything.valid, compute)[0][metric]
-
-            settings, points = searched(self, self.search, valid_figure, place.folder, is_main=compute.is_main)
-            chosen = f"lr={settings.lr:g} rows_per_step={settings.rows_per_step} budget={settings.budget}"
-            place.display.say(f"best of {len(points)} on the validation rows: {chosen}")
+            settings, points = self._searched(parts.get(seeds[0], everything), tokenizer, seeds[0], compute, place)
+        chosen = {name: getattr(settings, name) for name in SEARCHED}
         for seed in seeds:
             encoded = parts.get(seed, everything)
             folder = place.folder if len(seeds) == 1 else place.folder / f"seed-{seed}"
             folder.mkdir(exist_ok=True)
             what = "fine-tuning" if len(seeds) == 1 else f"fine-tuning, seed {seed}"
-            classifier, totals, missing = train_one(
+            classifier, totals = train_one(
                 settings, encoded, tokenizer, seed, compute, place.display, lr=settings.lr, folder=folder, what=what
             )
             used.append(totals)
-            epochs = settings.epochs(len(encoded.data.train))
-            note = self.policy.note(classifier.model.config.num_hidden_layers, epochs)
-            if note and seed == seeds[0]:
-                place.display.say(note)
-            if missing and seed == seeds[0]:
-                place.display.say(f"drawn anew, since {self.model} lacks them: {', '.join(missing)}")
             logits = predict_logits(classifier, everything.valid, compute)
             valid = scored(classifier, data.valid, logits)[0][metric]
             known, reason = calibrate(classifier, data.valid, logits)
@@ -259,7 +259,7 @@ class Finetune(Pushed, FinetuneSettings):
                 facts = {"task": data.name, "test": name, "seed": seed, "method": self.init}
                 facts["labels"] = len(encoded.data.train)
                 facts |= {f"valid_{key}": value for key, value in {metric: valid, **known}.items()}
-                facts |= {"steps": totals.step, "failed": is_constant}
+                facts |= {**chosen, "steps": totals.step, "failed": is_constant}
                 records.append({**facts, **figures})
                 if is_constant:
                     place.display.say(f"seed {seed} failed: it gives the same answer to all rows of {name!r}")
@@ -274,10 +274,23 @@ class Finetune(Pushed, FinetuneSettings):
             "parents": [parent(self.model)] if self.model and self.init == "pretrained" else [],
             "seeds": seeds,
             "saved_seed": best[1],
-            **({"search": points} if points else {}),
+            **({"search": points, "chosen": chosen} if points else {}),
         }
         cut = {"truncated_ratio": everything.train.num_truncated / len(everything.train.ids)}
         return Result(summary(records, metric) | cut | speed(used), records, lineage)
+
+    def _searched(
+        self, encoded: Encoded, tokenizer: PreTrainedTokenizerBase, seed: int, compute: Compute, place: Place
+    ) -> tuple["Finetune", list[dict[str, Any]]]:
+        """What the search chooses, and its points."""
+
+        def valid_figure(tried: Finetune) -> float:
+            what = f"search, {words_of(tried.model_dump(include={*SEARCHED}))}"
+            made, _ = train_one(tried, encoded, tokenizer, seed, compute, place.display, lr=tried.lr, what=what)
+            return score(made, encoded.data.valid, encoded.valid, compute)[0][made.problem.metric]
+
+        num_rows = len(encoded.data.train)
+        return searched(self, self.search, num_rows, valid_figure, place, is_main=compute.is_main)
 
 
 def _say_truncation(encoded: Encoded, display: Display) -> None:

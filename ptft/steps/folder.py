@@ -23,7 +23,7 @@ from ptft.training.aside import remove_leftovers, write_text
 
 _LOCK = ".lock"
 _LEFT_AT_BEGIN = (".recipe.yaml.partial", _LOCK)  # all that a run leaves that is killed while it begins
-_SIGNS_OF_WORK = ("metrics.jsonl", "cells.jsonl", "state.json", "result.json")
+_SIGNS_OF_WORK = ("metrics.jsonl", "cells.jsonl", "search.jsonl", "state.json", "result.json")
 _LIBRARIES = ("ptft", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
 
 

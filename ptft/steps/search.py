@@ -4,14 +4,20 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ptft.errors import TrainingError
 from ptft.steps.finetune_settings import FinetuneSettings
+from ptft.steps.step import Place
+from ptft.training.interruption import Interrupted
 from ptft.training.logbook import Logbook, read_log
 
 Search = Literal["none", "bert_grid", "small_bert_grid"]
 S = TypeVar("S", bound=FinetuneSettings)
+
+
+SEARCHED = ("lr", "rows_per_step", "budget")
+"""The settings that a search decides about."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +28,10 @@ class Grid:
     rows_per_step: tuple[int, ...]
     epochs: tuple[int, ...]
 
-    def points(self) -> Iterator[dict[str, Any]]:
-        """The settings of each training."""
-        for lr, rows, epochs in itertools.product(self.rates, self.rows_per_step, self.epochs):
+    def points(self, num_rows: int) -> Iterator[dict[str, Any]]:
+        """The settings of each training on so many rows: of steps with more rows than there are the smallest counts."""
+        sizes = {min(rows, num_rows): rows for rows in sorted(self.rows_per_step, reverse=True)}
+        for lr, rows, epochs in itertools.product(self.rates, sorted(sizes.values()), self.epochs):
             yield {"lr": lr, "rows_per_step": rows, "budget": f"{epochs}epochs"}
 
 
@@ -37,28 +44,56 @@ GRIDS: Mapping[str, Grid] = {
 
 
 def searched(
-    settings: S, search: str, valid: Callable[[S], float], folder: Path, *, is_main: bool
+    settings: S, search: str, num_rows: int, valid: Callable[[S], float], place: Place, *, is_main: bool
 ) -> tuple[S, list[dict[str, Any]]]:
     """The settings that are best on the validation rows, and what every point of the grid scored on them.
 
-    Each point is one training with the first seed; of equal ones the first counts. What is done is kept in
-    ``search.jsonl``, and a search that was interrupted goes on behind it.
+    Each point is one training with the first seed, of so many epochs whatever ``min_steps`` is; of equal ones the first
+    counts. One whose training cannot go on is the worst. What is done is kept in ``search.jsonl``, and a search that
+    was interrupted goes on behind it.
 
     Args:
         settings: Of everything that is not searched.
         search: The grid's name.
+        num_rows: Of the training.
         valid: Trains by some settings and gives the main figure of the validation rows.
-        folder: The run folder.
+        place: Where the run works.
         is_main: Whether this process writes.
+
+    Raises:
+        TrainingError: No point could be trained to its end.
+        Interrupted: A signal asked to stop.
     """
-    log = folder / "search.jsonl"
+    log = place.folder / "search.jsonl"
     done = read_log(log)
-    points = []
-    for number, point in enumerate(GRIDS[search].points()):
-        if number >= len(done):
-            done.append({**point, "valid": valid(settings.model_copy(update=point))})
-            if is_main:
-                Logbook(log, sys.maxsize).write(done[-1])
-        points.append(done[number])
-    best = max(points, key=lambda point: point["valid"])
-    return settings.model_copy(update={name: best[name] for name in ("lr", "rows_per_step", "budget")}), points
+    points = list(GRIDS[search].points(num_rows))
+    settings = settings.model_copy(update={"min_steps": 0})
+    for point in points[len(done) :]:
+        try:
+            found: dict[str, Any] = {"valid": valid(settings.model_copy(update=point))}
+        except TrainingError as error:
+            found = {"valid": None, "error": str(error)}
+            place.display.say(f"search, {words_of(point)}: {error}; it counts as the worst")
+        except Interrupted as stop:
+            sentence = f"stopped after {len(done)} of {len(points)} points of the search"
+            raise Interrupted(sentence, stop.signal_number) from None
+        done.append({**point, **found})
+        if is_main:
+            Logbook(log, sys.maxsize).write(done[-1])
+    trained = [point for point in done if point["valid"] is not None]
+    if not trained:
+        raise TrainingError(f"search: no point of {search} could be trained to its end; the first: {done[0]['error']}")
+    best = max(trained, key=lambda point: point["valid"])
+    chosen = {name: best[name] for name in SEARCHED}
+    place.display.say(f"best of {len(done)} on the validation rows: {words_of(chosen)}")
+    return settings.model_copy(update=chosen), done
+
+
+def words_of(point: Mapping[str, Any]) -> str:
+    """What is searched, as it is given on the command line.
+
+    Example:
+        >>> words_of({"lr": 5e-5, "rows_per_step": 16, "budget": "2epochs"})
+        'lr=5e-05 rows_per_step=16 budget=2epochs'
+    """
+    return f"lr={point['lr']:g} rows_per_step={point['rows_per_step']} budget={point['budget']}"

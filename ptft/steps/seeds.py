@@ -50,6 +50,6 @@ def summary(records: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> d
 
 def _is_figure(name: str, value: object) -> bool:
     """Whether a record's entry is a figure of its test set, bounds of figures beside the main one left out."""
-    is_fact = name in ("seed", "labels", "steps", "n", "failed") or name.startswith("valid_")
+    is_fact = name in ("seed", "labels", "lr", "rows_per_step", "steps", "n", "failed") or name.startswith("valid_")
     is_bound = name.endswith(("_low", "_high"))
     return isinstance(value, int | float) and not is_fact and not is_bound

@@ -7,10 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptft.errors import DataError, DeviceError, RecipeError
+from ptft.compute import Compute
+from ptft.errors import DataError, DeviceError, RecipeError, TrainingError
 from ptft.models.classifier_files import open_classifier
+from ptft.steps.finetune import Encoded, Finetune, train_one
+from ptft.steps.search import GRIDS, Grid
 from ptft.tasks.table import balanced_weights
 from ptft.tasks.task import Example, TaskData
+from ptft.training.interruption import Interrupted
 
 TINY = {"length": 32, "min_steps": 0, "lr": 0.01, "log_every_steps": 1, "rows_per_step": 16}
 
@@ -185,11 +189,24 @@ def test_other_labels_are_refused_and_a_new_head_is_new(pooling, finetune, bert_
     assert open_classifier(tmp_path / "new").labels == ("colder", "warmer")
 
 
-def test_a_search_is_decided_by_the_validation_rows_and_tests_once(finetune, bert_run, tmp_path, monkeypatch):
-    """Two points, of which the second is given the better validation score; test rows are scored for seeds only."""
-    from ptft.steps import search
+@pytest.fixture
+def search(step, tmp_path, table, bert_run, monkeypatch):
+    """Search a small grid; the run is in ``tmp_path / "run"``."""
 
-    monkeypatch.setitem(search.GRIDS, "bert_grid", search.Grid((1e-5, 1e-2), (8,), (2,)))
+    def do(rates=(1e-5, 1e-2), rows=(8,), epochs=(2,), **settings):
+        monkeypatch.setitem(GRIDS, "bert_grid", Grid(rates, rows, epochs))
+        given = {"data": str(table), "model": str(bert_run), "length": 32, "search": "bert_grid"}
+        return step("finetune", **{**given, "out": str(tmp_path / "run"), **settings})
+
+    return do
+
+
+def points_of(folder):
+    return [json.loads(line) for line in (folder / "search.jsonl").read_text().splitlines()]
+
+
+def test_a_search_is_decided_by_the_validation_rows_and_tests_once(search, tmp_path, monkeypatch):
+    """Two points, of which the second is given the better validation score; test rows are scored for seeds only."""
     scored = []
     real = __import__("ptft.steps.finetune", fromlist=["score"]).score
 
@@ -199,7 +216,7 @@ def test_a_search_is_decided_by_the_validation_rows_and_tests_once(finetune, ber
 
     monkeypatch.setattr("ptft.steps.finetune.score", score)
     display = Listener()
-    result = finetune(model=str(bert_run), search="bert_grid", seeds=(3, 4), display=display)
+    result = search(seeds=(3, 4), display=display)
     tests = [rows for rows in scored if rows == scored[-1]]
     assert len(scored) == 2 + 2 and len(tests) == 2
     assert "best of 2 on the validation rows: lr=0.01 rows_per_step=8 budget=2epochs" in display.sentences
@@ -207,41 +224,93 @@ def test_a_search_is_decided_by_the_validation_rows_and_tests_once(finetune, ber
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     first, second = manifest["search"]
     assert (first["lr"], second["lr"]) == (1e-5, 1e-2) and second["valid"] > first["valid"]
+    chosen = {"lr": 1e-2, "rows_per_step": 8, "budget": "2epochs"}
+    assert manifest["chosen"] == chosen
+    assert all(record.items() >= chosen.items() for record in result["records"])
+    assert "| chosen.lr | 0.01 |" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
-def test_a_search_that_was_stopped_goes_on_behind_what_is_done(finetune, bert_run, tmp_path, monkeypatch):
-    from ptft.steps import search
+def test_each_training_of_a_search_is_made_once(search, tmp_path):
+    """64 rows: steps of 64 and of 128 are the same; epochs are the grid's, whatever min_steps is by default."""
+    search(rows=(32, 64, 128), epochs=(1, 2), rates=(1e-3,))
+    found = points_of(tmp_path / "run")
+    assert [(point["rows_per_step"], point["budget"]) for point in found] == [
+        (32, "1epochs"), (32, "2epochs"), (64, "1epochs"), (64, "2epochs")
+    ]  # fmt: skip
+    (record,) = json.loads((tmp_path / "run" / "result.json").read_text())["records"]
+    assert record["steps"] == 64 // record["rows_per_step"] * int(record["budget"][0])
 
-    class Crash(Exception):
-        pass
 
+@pytest.mark.parametrize(
+    ("settings", "names"), [({"lr": 0.1}, "lr"), ({"budget": "9epochs", "min_steps": 0}, "budget, min_steps")]
+)
+def test_what_a_search_decides_cannot_be_given(settings, names, search, tmp_path):
+    with pytest.raises(RecipeError, match=f"search: bert_grid decides about {names}; leave out what it decides"):
+        search(**settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_point_that_cannot_be_trained_is_the_worst(search, tmp_path):
+    display = Listener()
+    result = search(rates=(1e30, 1e-3), display=display)
+    assert result["records"][0]["lr"] == 1e-3
+    first, second = points_of(tmp_path / "run")
+    assert first["valid"] is None and "give a lower lr" in first["error"]
+    assert 0 <= second["valid"] <= 1
+    assert any(
+        said.startswith("search, lr=1e+30 rows_per_step=8 budget=2epochs: step ")
+        and said.endswith("it counts as the worst")
+        for said in display.sentences
+    )
+
+
+def test_a_search_without_an_answer_keeps_what_it_tried(search, tmp_path):
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="search: no point of bert_grid could be trained to its end; the first"):
+            search(rates=(1e30, 1e31))
+        assert len(points_of(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("stop", [KeyError("a bug"), DataError("a file is gone"), Interrupted("step 8", 15)])
+def test_a_search_that_was_stopped_goes_on_behind_what_is_done(stop, search, tmp_path):
     class Breaker(Listener):
         def progress(self, what, done, total, figures=None):
-            if what.startswith("search, lr 0.01"):
-                raise Crash
+            if what.startswith("search, lr=0.01"):
+                raise stop
 
-    monkeypatch.setitem(search.GRIDS, "bert_grid", search.Grid((1e-5, 1e-2), (8,), (2,)))
-    with pytest.raises(Crash):
-        finetune(model=str(bert_run), search="bert_grid", display=Breaker())
-    kept = (tmp_path / "run" / "search.jsonl").read_text()
-    assert len(kept.splitlines()) == 1
-    finetune(model=str(bert_run), search="bert_grid")
-    assert (tmp_path / "run" / "search.jsonl").read_text().startswith(kept)
-    assert len((tmp_path / "run" / "search.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(type(stop)) as stopped:
+        search(display=Breaker())
+    if isinstance(stop, Interrupted):
+        assert (str(stopped.value), stopped.value.signal_number) == ("stopped after 1 of 2 points of the search", 15)
+    kept = points_of(tmp_path / "run")
+    assert len(kept) == 1
+    search()
+    assert points_of(tmp_path / "run")[:1] == kept
+    assert len(points_of(tmp_path / "run")) == 2
 
 
 def test_the_grids_are_those_of_the_papers():
-    from ptft.steps.search import GRIDS
+    assert len(list(GRIDS["bert_grid"].points(1000))) == 18
+    first = {"lr": 3e-4, "rows_per_step": 8, "budget": "4epochs"}
+    assert next(iter(GRIDS["small_bert_grid"].points(1000))) == first
+    assert len(list(GRIDS["small_bert_grid"].points(1000))) == 20
 
-    assert len(list(GRIDS["bert_grid"].points())) == 18
-    assert next(iter(GRIDS["small_bert_grid"].points())) == {"lr": 3e-4, "rows_per_step": 8, "budget": "4epochs"}
-    assert len(list(GRIDS["small_bert_grid"].points())) == 20
 
-
-def test_a_grid_that_cannot_be_shared_is_refused_first(finetune, bert_run, tmp_path):
+def test_a_grid_that_cannot_be_shared_is_refused_first(search, tmp_path):
     with pytest.raises(RecipeError, match="rows_per_step: 16 rows cannot be shared equally"):
-        finetune(model=str(bert_run), search="bert_grid", accumulate=3, rows_per_step=9)
+        search(rows=(16,), accumulate=32)
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_folder_each_process_keeps_its_own_best(bert_run, table):
+    """A point of a search, or a cell of a curve, in a process beside the main one."""
+    settings = Finetune(model=str(bert_run), data=str(table), length=32, budget="2epochs", min_steps=0, keep_best=True)
+    data, _ = settings.check_data()
+    tokenizer = settings.open_tokenizer(data)
+    compute = Compute("fp32")
+    compute.is_main = False
+    made, _ = train_one(settings, Encoded.of(data, tokenizer, 32), tokenizer, 0, compute, Listener(), lr=1e-3)
+    assert made.labels == ("cold", "warm")
 
 
 @pytest.mark.parametrize(
