@@ -107,12 +107,12 @@ class Policy(Settings, ABC):
     def note(self, num_layers: int, num_epochs: float) -> str:
         """Say in one line what a training of so many epochs does not come to; empty if it comes to all."""
         top = num_layers + 1
-        wanted = 1 + max(self.rate(depth, top).epoch for depth in range(top + 1))
-        if wanted <= num_epochs:
+        last = max(self.rate(depth, top).epoch for depth in range(top + 1))
+        if last < num_epochs:
             return ""
         return (
-            f"policy: {self.name} trains all {num_layers} layers and the embeddings from epoch {wanted} on, and there "
-            f"are {num_epochs:g}: the lowest ones stay as they are"
+            f"policy: {self.name} trains all {num_layers} layers and the embeddings from epoch {last + 1} on, and "
+            f"there are {num_epochs:.3g}: the lowest ones stay as they are"
         )
 
 

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ptft.compute import is_main, limit_threads, num_cores, resolve_precision
 from ptft.config import load, plain
-from ptft.display import Display
+from ptft.display import Display, Once
 from ptft.steps.curve_cells import Cell, Record, Workbench
 from ptft.steps.curve_settings import CurveSettings
 from ptft.steps.folder import parent
@@ -36,6 +37,7 @@ class Curve(CurveSettings):
 
     def work(self, place: Place) -> Result:
         """Every cell that is not done yet; figures are means over seeds."""
+        place = replace(place, display=Once(place.display))
         data, notes = self.read_data()
         for note in notes:
             place.display.say(note)

@@ -115,6 +115,36 @@ def test_each_policy_is_a_method(curve):
     assert own[0] == own[1]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_budget_does_not_come_to_is_told_once_and_noted(jobs, curve):
+    said = []
+    display = SimpleNamespace(say=said.append, progress=lambda *_: None)
+    settings = {"methods": ("full", "gradual_unfreezing"), "budget": "2epochs", "min_steps": 0}
+    result = curve(**settings, labels=(8, 16), lr=(1e-3, 1e-2), jobs=jobs, display=display)
+    sentence = (
+        "policy: gradual_unfreezing trains all 1 layers and the embeddings from epoch 3 on, and there are 2: "
+        "the lowest ones stay as they are"
+    )
+    assert said.count(sentence) == 1
+    notes = {row["method"]: row.get("note") for row in result["records"]}
+    assert notes == {"full": None, "gradual_unfreezing": sentence}
+
+
+def test_all_training_rows_are_tokenised_once(curve, monkeypatch):
+    from ptft.steps import curve_cells
+
+    sizes = []
+    original = curve_cells.encode_examples
+
+    def count(rows, *others):
+        sizes.append(len(rows))
+        return original(rows, *others)
+
+    monkeypatch.setattr(curve_cells, "encode_examples", count)
+    curve(methods=("frozen", "scratch"), labels=("all",), seeds=2)
+    assert sorted(sizes) == [8, 8, 64]
+
+
 def test_other_problems_have_their_own_figure(curve, tmp_path):
     path = tmp_path / "numbers.csv"
     path.write_text("text,label\n" + "".join(f"{'hot ' * (n % 7)}ice,{n % 7}.5\n" for n in range(40)))

@@ -153,27 +153,31 @@ def test_ulmfit_is_a_policy_a_schedule_and_a_pooling(finetune, bert_run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"budget": "2epochs"}, True), ({"budget": "3epochs"}, False), ({"budget": "16steps"}, True)]
+    ("policy", "budget", "said"),
+    [
+        ("gradual_unfreezing", "2epochs", True),
+        ("gradual_unfreezing", "3epochs", False),
+        ("gradual_unfreezing", "20steps", False),  # of 24: half of the third epoch
+        ("gradual_unfreezing", "16steps", True),
+        ("full", "2steps", False),
+    ],
 )
-def test_a_budget_too_short_to_unfreeze_all_is_told(settings, said, finetune, bert_run):
+def test_a_budget_too_short_to_unfreeze_all_is_told_before_it_is_spent(policy, budget, said, finetune, bert_run):
     """One layer: the embeddings are reached in the third epoch."""
+    sentences = []
 
     class Listener:
-        sentences = []
-
         def say(self, sentence):
-            self.sentences.append(sentence)
+            sentences.append(sentence)
 
         def progress(self, what, done, total, figures=None):
-            pass
+            sentences.append("progress")
 
-    display = Listener()
-    finetune(model=str(bert_run), policy="gradual_unfreezing", display=display, **settings)
+    finetune(model=str(bert_run), policy=policy, display=Listener(), budget=budget, seeds=2)
+    before = sentences[: sentences.index("progress")]
     sentence = (
         "policy: gradual_unfreezing trains all 1 layers and the embeddings from epoch 3 on, and there are 2: "
         "the lowest ones stay as they are"
     )
-    assert (sentence in display.sentences) == said
-    display.sentences.clear()
-    finetune(model=str(bert_run), resume=False, display=display, budget="1epochs")
-    assert not any("policy" in sentence for sentence in display.sentences)
+    assert (sentences.count(sentence), before.count(sentence)) == (said, said)
+    assert any("the lowest ones stay" in other for other in sentences) == said
