@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,7 +14,7 @@ from ptft.errors import DataError, RecipeError
 from ptft.prompting.scoring import Request, check_decoder, encode_pairs, num_positions, score_requests
 from ptft.prompting.shots import check_labels, first_shots, shot_order
 from ptft.prompting.template import Template, default_template
-from ptft.tasks.metrics import mean_interval, wilson
+from ptft.tasks.metrics import interval_over_seeds, wilson
 from ptft.tasks.prompt_task import PromptItem, PromptTask
 from ptft.tasks.task import Example, TaskData
 
@@ -101,9 +101,9 @@ def evaluate_prompts(
     so it is the same prompt as for a smaller k; ``shots_dropped`` counts such documents. A document whose best choices
     are equally probable counts as its share of a hit, so a model that tells nothing apart is at chance.
 
-    An interval of a record is Wilson's, over documents. That of a figure is over seeds, and never narrower than
-    Wilson's: shots and documents are both drawn, and either may dominate. ``majority`` is the share of the most
-    frequent right choice, the accuracy of one who knows only that.
+    An interval of a record is Wilson's, over documents; that of a figure is of shots and documents, which are both
+    drawn (:func:`~ptft.tasks.metrics.interval_over_seeds`). ``majority`` is the share of the most frequent right
+    choice, the accuracy of one who knows only that.
 
     Args:
         model: A causal language model with a stock forward.
@@ -264,7 +264,7 @@ def _answered(model: PreTrainedModel, fitted: Mapping[int, tuple[PromptItem, lis
 def _record(answers: Sequence[_Answer], dropped: int) -> dict[str, Any]:
     n = len(answers)
     hits = sum(answer.credit for answer in answers)
-    low, high = _over_documents(hits, n)
+    low, high = wilson(hits, n)  # ties give shares of a hit, for which the formula holds as it stands
     golds = Counter(answer.item.gold for answer in answers)
     return {
         "method": "log_likelihood",
@@ -277,11 +277,6 @@ def _record(answers: Sequence[_Answer], dropped: int) -> dict[str, Any]:
         "ties": sum(len(answer.best) > 1 for answer in answers),
         "shots_dropped": dropped,
     }
-
-
-def _over_documents(hits: float, n: int) -> tuple[float, float]:
-    # Ties and means over seeds give shares of a hit, for which Wilson's formula holds as it stands.
-    return wilson(cast("int", hits), n)
 
 
 def _document(index: int, answer: _Answer, labels: Sequence[str]) -> dict[str, Any]:
@@ -299,12 +294,7 @@ def _figures(name: str, records: Sequence[dict[str, Any]]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for k in dict.fromkeys(record["k"] for record in records):
         mine = [record for record in records if record["k"] == k]
-        mean = sum(record["value"] for record in mine) / len(mine)
-        n = min(record["n"] for record in mine)
-        low, high = _over_documents(mean * n, n)
-        if len(mine) > 1:
-            _, low_over_seeds, high_over_seeds = mean_interval([record["value"] for record in mine])
-            low, high = min(low, max(low_over_seeds, 0.0)), max(high, min(high_over_seeds, 1.0))
+        mean, low, high = interval_over_seeds(*([record[key] for record in mine] for key in ("value", "low", "high")))
         figures |= {f"{name}.k{k}": mean, f"{name}.k{k}.low": low, f"{name}.k{k}.high": high}
     figures[f"{name}.majority"] = sum(record["majority"] for record in records) / len(records)
     return figures

@@ -1,10 +1,9 @@
 """Records averaged over their seeds: points with intervals for the pictures, and the same as rows of text."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from ptft.report.tables import format_count, format_interval, is_number
@@ -21,26 +20,10 @@ class Point:
     num_seeds: int
 
 
-def t_quantile(num_degrees: int) -> float:
-    """The 0.975 quantile of Student's t distribution; its error is below 1 % from two degrees of freedom on.
-
-    Paper: Abramowitz and Stegun 1964, Handbook of Mathematical Functions, 26.7.5.
-    """
-    z = NormalDist().inv_cdf(0.975)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / float(num_degrees) ** power for power, term in enumerate(terms, start=1))
-
-
 def points(records: Iterable[Mapping[str, Any]], x: str) -> list[Point]:
     """Average the ``value`` of records over everything but ``x``, seed by seed, then over the seeds.
 
-    With three seeds or more the interval is Student's t over the seeds, but never narrower than the single results'
-    own on average: both the seeds and the test rows are drawn. With fewer it is the widest of the single results'.
+    The interval is that of :func:`ptft.tasks.metrics.interval_over_seeds`.
 
     Args:
         records: Flat records; those without numbers under ``x`` and ``value`` are left out.
@@ -53,17 +36,12 @@ def points(records: Iterable[Mapping[str, Any]], x: str) -> list[Point]:
 
 
 def _point(x: float, by_seed: list[list[Mapping[str, Any]]]) -> Point:
+    from ptft.tasks.metrics import interval_over_seeds  # and with it numpy, which nothing else here needs
+
     values = [fmean(record["value"] for record in seed) for seed in by_seed]
     lows = [fmean(_end(record, "low") for record in seed) for seed in by_seed]
     highs = [fmean(_end(record, "high") for record in seed) for seed in by_seed]
-    mean = fmean(values)
-    if len(values) < 3:
-        return Point(x, mean, min(lows), max(highs), len(values))
-    margin = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    # A share cannot leave 0..1; a correlation may be negative, so only an end that no value passes is cut.
-    low = max(mean - margin, 0.0) if min(values) >= 0 else mean - margin
-    high = min(mean + margin, 1.0) if max(values) <= 1 else mean + margin
-    return Point(x, mean, min(low, fmean(lows)), max(high, fmean(highs)), len(values))
+    return Point(x, *interval_over_seeds(values, lows, highs), len(values))
 
 
 def _end(record: Mapping[str, Any], end: str) -> float:

@@ -15,7 +15,7 @@ from ptft.steps.curve_settings import CurveSettings
 from ptft.steps.folder import parent
 from ptft.steps.seeds import seed_list
 from ptft.steps.step import Place, Result
-from ptft.tasks.metrics import mean_interval, paired_interval
+from ptft.tasks.metrics import interval_over_seeds, paired_interval
 from ptft.tokenization import tokenizer_hash
 from ptft.training.interruption import Interrupted
 from ptft.training.logbook import Logbook, read_log
@@ -160,7 +160,7 @@ def _say_failed(records: Sequence[Record], display: Display) -> None:
 
 
 def _figures(records: Sequence[Record], methods: Sequence[str]) -> dict[str, float]:
-    """Means over seeds with Student's interval, their standard deviation, and paired differences from the first method.
+    """Means over seeds with their interval, their standard deviation, and paired differences from the first method.
 
     ``difference`` is the first method minus the second, ``difference.METHOD`` the first minus a further one.
     """
@@ -170,7 +170,8 @@ def _figures(records: Sequence[Record], methods: Sequence[str]) -> dict[str, flo
             here = [record for record in records if (record["test"], record["labels"]) == (test, labels)]
             values = {method: [r["value"] for r in here if r["method"] == method] for method in methods}
             for method, own in values.items():
-                _put(figures, f"{test}.{labels}.{method}", mean_interval(own))
+                lows, highs = ([r[end] for r in here if r["method"] == method] for end in ("low", "high"))
+                _put(figures, f"{test}.{labels}.{method}", interval_over_seeds(own, lows, highs))
                 figures[f"{test}.{labels}.{method}.sd"] = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
             for number, method in enumerate(methods[1:]):
                 name = "difference" if number == 0 else f"difference.{method}"

@@ -185,7 +185,7 @@ class Finetune(Pushed, FinetuneSettings):
 
     name: ClassVar[str] = "finetune"
     seeds: int | tuple[int, ...] = 1
-    """How many seeds, or which ones; with several the figures are means with Student's interval."""
+    """How many seeds, or which ones; with several the figures are means, and intervals of both seeds and rows."""
     labels: int = Field(0, ge=0)
     """Use so many labelled training rows only, as balanced as they come; 0 for all."""
     search: Search = "none"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ptft.errors import RecipeError
-from ptft.tasks.metrics import mean_interval
+from ptft.tasks.metrics import interval_over_seeds
 
 
 def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
@@ -25,8 +25,9 @@ def seed_list(seeds: int | tuple[int, ...], first: int) -> list[int]:
 def summary(records: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> dict[str, float]:
     """Figures over the seeds: of each test set, with ``test.`` standing for the first, and of the validation rows.
 
-    Each figure is the seeds' mean. With several seeds the main one has Student's interval and ``sd``, their standard
-    deviation; ``failed_seeds`` counts those that answer the same to all rows of the first test set.
+    Each figure is the seeds' mean. With several seeds the main one has the interval of
+    :func:`~ptft.tasks.metrics.interval_over_seeds` and ``sd``, their standard deviation; ``failed_seeds`` counts those
+    that answer the same to all rows of the first test set.
     """
     figures: dict[str, float] = {}
     for number, test in enumerate(dict.fromkeys(record["test"] for record in records)):
@@ -34,8 +35,8 @@ def summary(records: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> d
         names = [name for name, value in own[0].items() if _is_figure(name, value)]
         values = {name: float(np.mean([record[name] for record in own])) for name in names}
         if len(own) > 1:
-            found = [record[metric] for record in own]
-            values[metric], values["low"], values["high"] = mean_interval(found)
+            found, *ends = ([record[key] for record in own] for key in (metric, "low", "high"))
+            values[metric], values["low"], values["high"] = interval_over_seeds(found, *ends)
             values["sd"] = float(np.std(found, ddof=1))
         figures |= {f"{test}.{name}": value for name, value in values.items()}
         if number == 0:

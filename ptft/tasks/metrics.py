@@ -109,6 +109,37 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def interval_over_seeds(
+    values: Sequence[float], lows: Sequence[float], highs: Sequence[float]
+) -> tuple[float, float, float]:
+    """Mean of a figure over seeds with its 95 % interval, in which seeds and test rows were both drawn.
+
+    What Student's interval over the seeds leaves open and what the rows leave open, which all seeds share, add up as
+    independent errors do, in squares and on each side (Zou and Donner 2008). So it is never narrower than the seeds'
+    own intervals are on average, and one seed has its own. It ends at 0 and at 1 (a correlation at -1 and 1) where no
+    seed's own interval goes beyond.
+
+    Args:
+        values: The figure of each seed.
+        lows, highs: The ends of its 95 % interval over the test rows.
+
+    Returns:
+        Mean, low, high.
+
+    Raises:
+        ValueError: There is no seed.
+    """
+    mean, seeds_low, _ = mean_interval(values)
+    if len(values) == 1:
+        return mean, lows[0], highs[0]
+    of_seeds = mean - seeds_low
+    below, above = (math.fsum(ends) / len(values) for ends in (lows, highs))
+    floor = max(end for end in (-math.inf, -1.0, 0.0) if end <= min(lows))
+    ceiling = min(end for end in (1.0, math.inf) if end >= max(highs))
+    low, high = mean - math.hypot(mean - below, of_seeds), mean + math.hypot(above - mean, of_seeds)
+    return mean, max(low, floor), min(high, ceiling)
+
+
 def paired_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """Mean of ``a - b`` over seeds, taken pair by pair, with its 95 % interval of Student's t.
 

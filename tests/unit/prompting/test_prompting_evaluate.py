@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.prompting import Template, choose_shots, evaluate_prompts, loglikelihoods
-from ptft.tasks.metrics import mean_interval, wilson
+from ptft.tasks.metrics import interval_over_seeds, wilson
 from ptft.tasks.prompt_task import PromptItem, PromptTask
 from ptft.tasks.task import Example, TaskData
 
@@ -72,9 +72,9 @@ def test_figures_are_means_over_seeds_with_an_interval(model, tokenizer):
     assert [(r["k"], r["seed"]) for r in result.records] == [(k, seed) for k in (0, 4) for seed in seeds]
     values = [r["value"] for r in result.records if r["k"] == 4]
     assert result.figures["reviews.k4"] == pytest.approx(sum(values) / 4)
-    over_seeds, over_documents = mean_interval(values)[1:], wilson(sum(values) / 4 * 10, 10)
-    assert result.figures["reviews.k4.low"] == pytest.approx(max(0, min(over_seeds[0], over_documents[0])))
-    assert result.figures["reviews.k4.high"] == pytest.approx(min(1, max(over_seeds[1], over_documents[1])))
+    ends = zip(*(wilson(value * 10, 10) for value in values), strict=True)
+    expected = interval_over_seeds(values, *ends)[1:]
+    assert (result.figures["reviews.k4.low"], result.figures["reviews.k4.high"]) == pytest.approx(expected)
     assert result.figures["reviews.majority"] == 0.6
 
 

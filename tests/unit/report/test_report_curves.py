@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptft.report.curves import label_rows, ordered_methods, points, shot_rows, t_quantile
+from ptft.report.curves import label_rows, ordered_methods, points, shot_rows
 
 
 def record(**changes):
@@ -10,13 +10,6 @@ def record(**changes):
         "task": "topic", "test": "test", "method": "pretrained", "labels": 16, "seed": 0,
         "value": 0.7, "low": 0.65, "high": 0.75, **changes,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("num_degrees", "quantile"), [(2, 4.3027), (4, 2.7764), (9, 2.2622), (30, 2.0423), (999, 1.9623)]
-)
-def test_student_quantiles_are_those_of_the_tables(num_degrees, quantile):
-    assert t_quantile(num_degrees) == pytest.approx(quantile, rel=0.01)
 
 
 def test_five_seeds_give_their_mean_and_students_interval():
@@ -32,18 +25,6 @@ def test_five_seeds_give_their_mean_and_students_interval():
 def test_the_interval_is_never_narrower_than_that_of_a_single_result():
     [point] = points([record(seed=seed, value=1.0, low=0.96, high=1.0) for seed in range(5)], "labels")
     assert (point.low, point.high) == pytest.approx((0.96, 1.0))
-
-
-def test_two_seeds_give_the_widest_of_their_own_intervals():
-    rows = [record(seed=0, value=0.6, low=0.5, high=0.7), record(seed=1, value=0.8, low=0.75, high=0.85)]
-    [point] = points(rows, "labels")
-    assert (point.mean, point.low, point.high) == pytest.approx((0.7, 0.5, 0.85))
-
-
-def test_an_interval_over_seeds_stays_within_zero_and_one():
-    rows = [record(seed=seed, value=value, low=value, high=value) for seed, value in enumerate([0.02, 0.5, 0.98])]
-    [point] = points(rows, "labels")
-    assert (point.low, point.high) == (0.0, 1.0)
 
 
 def test_templates_are_averaged_within_a_seed():

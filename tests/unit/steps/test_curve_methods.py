@@ -1,7 +1,6 @@
 """The step ``curve``: baselines and prompting beside fine-tuning, failed runs, and cells side by side."""
 
 import json
-import math
 import statistics
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import pytest
 
 from ptft.errors import DataError, RecipeError
 from ptft.finetuning.policies.last_k import LastK
+from ptft.report.curves import points
 from ptft.steps.curve import Curve
 
 TINY = {"length": 32, "budget": "2steps", "rows_per_step": 8, "jobs": 1}
@@ -35,8 +35,9 @@ def test_baselines_need_no_model(curve, tmp_path):
     values = [row["value"] for row in of(result, method="tfidf", labels=16)]
     assert result["test.16.tfidf"] == pytest.approx(statistics.fmean(values))
     assert result["test.16.tfidf.sd"] == pytest.approx(statistics.stdev(values))
-    half = 4.302652729911275 * statistics.stdev(values) / math.sqrt(3)  # Student's t, two degrees of freedom
-    assert result["test.16.tfidf.high"] == pytest.approx(result["test.16.tfidf"] + half)
+    [point] = points(of(result, method="tfidf", labels=16), "labels")  # as the tables and pictures have it
+    assert (result["test.16.tfidf.low"], result["test.16.tfidf.high"]) == (point.low, point.high)
+    assert 0 <= point.low < point.mean <= point.high <= 1
     assert result["seeds"] == 3
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["parents"] == []
