@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from ptft.finetuning.policies import POLICIES
 from ptft.report import final_table, format_interval
 from ptft.report.tables import MEANINGS, format_value, meaning
 
@@ -96,10 +97,18 @@ def test_ratios_stay_ratios_in_an_interval():
         ("valid.masked_lm.loss", "masked_lm of the validation data"),
         ("tokens_per_second", "per second"),
         ("tokens", "tokens seen"),
+        ("lr", "learning rate"),
+        ("test.8.difference", "the first method's main figure minus the second's"),
+        ("valid.nll_calibrated", "which was fitted on these rows, or is 1"),
     ],
 )
 def test_a_figure_is_explained(name, words):
     assert words in meaning(name)
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_a_method_is_not_taken_for_a_figure(method):
+    assert meaning(f"test.8.{method}") == ""
 
 
 def test_every_meaning_is_one_line_and_leaves_nothing_to_fill_in():
