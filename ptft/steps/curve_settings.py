@@ -1,5 +1,6 @@
 """The settings of a curve, and its methods by name: how each is measured and what it needs."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import torch
@@ -103,6 +104,18 @@ class CurveSettings(FinetuneSettings):
             raise RecipeError(f"labels: must be different numbers, got {', '.join(map(str, counts))}")
         seed_list(self.seeds, self.seed)
         self._check_prompting(data)
+        self._check_unused(trained)
+
+    def _check_unused(self, trained: Collection[str]) -> None:
+        """Refuse what is said of a fine-tuning where none of the methods is one, or of a policy that none has."""
+        if not trained and (ignored := self.changed("model", "preset", "lr", "policy")):
+            names = ", ".join(self.methods)
+            raise RecipeError(f"{ignored[0]}: has no effect: no method fine-tunes a model, got {names}; leave it out")
+        if self.changed("policy") and not {"pretrained", self.policy.name} & set(trained):
+            raise RecipeError(
+                f"policy: {self.policy.name} has no effect: neither it nor pretrained is among methods; add one of "
+                "them, or leave policy out"
+            )
 
     def _check_prompting(self, data: TaskData) -> None:
         if "prompting" not in self.methods:

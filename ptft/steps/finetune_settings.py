@@ -116,6 +116,7 @@ class FinetuneSettings(TrainingStep):
     def check_start(self) -> None:
         """Refuse what a training cannot start from, whatever the examples are."""
         self.check_training()
+        self._check_ignored()
         if self.class_weights != "none" and self.problem != "classification":
             raise RecipeError(f"class_weights: {self.problem} has no classes to weigh; leave it out")
         if self.patience and not self.keep_best:
@@ -137,6 +138,19 @@ class FinetuneSettings(TrainingStep):
             if config is not None and self.init == "pretrained" and not self.tokenizer:
                 check_pair(tokenizer, config)
             add_tokens(tokenizer, self.added_tokens, self.added_special_tokens)
+
+    def _check_ignored(self) -> None:
+        """Refuse what is said of a tokenizer or of a length that something else decides about."""
+        if self.changed("vocab_size") and (name := self.tokenizer or self.model):
+            raise RecipeError(
+                f"vocab_size: is for a tokenizer trained here, but that of {name!r} is taken; leave it out"
+            )
+        budget = Budget.parse(self.budget)
+        if self.changed("min_steps") and budget.unit == "steps" and self.min_steps > budget.amount:
+            raise RecipeError(
+                f"min_steps: {self.min_steps} is for a budget of epochs, but budget={self.budget} says how many steps; "
+                "leave it out"
+            )
 
     def read_data(self) -> tuple[TaskData, list[str]]:
         """The examples, and a sentence about each thing that was left out or decided."""

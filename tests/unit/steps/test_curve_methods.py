@@ -183,6 +183,21 @@ def test_what_a_method_fine_tunes_with():
             r"methods: tfidf can do problem=classification only, got 'regression'; leave them out",
         ),
         ({"prompt_model": "x"}, RecipeError, r"prompt_model is 'x' but has no effect: prompting is not among methods"),
+        (
+            {"methods": ("tfidf", "majority"), "lr": (1e-3,)},
+            RecipeError,
+            r"model: has no effect: no method fine-tunes a model, got tfidf, majority; leave it out",
+        ),
+        (
+            {"methods": ("tfidf",), "model": "", "lr": (1e-3,)},
+            RecipeError,
+            r"lr: has no effect: no method fine-tunes a model, got tfidf; leave it out",
+        ),
+        (
+            {"methods": ("full", "scratch"), "policy": "frozen"},
+            RecipeError,
+            r"policy: frozen has no effect: neither it nor pretrained is among methods; add one of them, or",
+        ),
         ({"methods": ("tfidf",), "data": "nowhere.csv", "model": ""}, DataError, r"there is no file 'nowhere\.csv'"),
         ({"preset": "bert-tiny", "model": ""}, RecipeError, r"model: name the checkpoint .*; a preset needs init"),
     ],

@@ -225,6 +225,16 @@ def test_long_texts_are_cut_and_counted(finetune, bert_run):
     ("settings", "kind", "message"),
     [
         ({"budget": "100tokens"}, RecipeError, r"budget: fine-tuning counts steps or epochs, got '100tokens'"),
+        (
+            {"vocab_size": 200},
+            RecipeError,
+            r"vocab_size: is for a tokenizer trained here, but that of '.*bert' is taken",
+        ),
+        (
+            {"min_steps": 999},
+            RecipeError,
+            r"min_steps: 999 is for a budget of epochs, but budget=3steps says how many steps; leave it out",
+        ),
         ({"budget": "soon"}, RecipeError, r"budget: 'soon' is no amount of training"),
         ({"preset": "bert-tiny"}, RecipeError, r"model: name the checkpoint to fine-tune; a preset needs init=scratch"),
         ({"init": "scratch", "preset": "bert-tiny"}, RecipeError, r"either model=DIR or preset=NAME; give one"),
