@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ptft.cli import command
+from ptft.display import Silent
 from ptft.errors import UserError
 from ptft.inspection.verification import verify
+from ptft.steps.search import GRIDS, Grid
 from ptft.training.interruption import Interrupted
 
 STEPS = 7
@@ -154,6 +156,21 @@ def test_every_seed_is_made_again(copy_of):
     assert verdict.compared[0] == f"seed-0: steps 1 to {STEPS} were made again, from the beginning"
     (difference,) = verdict.differences
     assert difference.startswith("seed-1/metrics.jsonl, step 7: loss: 0.5 in the run, ")
+
+
+def test_a_search_is_not_made_again(step, bert_run, table, tmp_path, monkeypatch):
+    monkeypatch.setitem(GRIDS, "bert_grid", Grid((1e-4, 1e-3), (16,), (2,)))
+    values = {"model": str(bert_run), "data": str(table), "length": 32, "search": "bert_grid", "log_every_steps": 1}
+    step("finetune", **values, checkpoint_every_steps=4, out=str(tmp_path / "run"))
+    seen = set()
+
+    class Listener(Silent):
+        def progress(self, what, done, total, figures=None):
+            seen.add(what)
+
+    (verdict,) = verify(tmp_path / "run", Listener())
+    assert verdict.lines()[-1] == "  equal, bit for bit"
+    assert seen == {"again: fine-tuning"}
 
 
 @pytest.mark.parametrize("name", ["pairs", "finetune"])
