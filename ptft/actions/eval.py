@@ -28,6 +28,7 @@ from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tasks.table import read_labelled
 from ptft.tasks.task import Example
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
+from ptft.training.aside import write_text
 from ptft.training.evaluation import evaluate
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
@@ -129,7 +130,7 @@ class Eval(Action):
             tables = {name: part.content(classifier.labels) for name, part in found.items()}
             temperature = classifier.calibration.temperature if self.calibrated else 1.0
             text = json.dumps({**content, "temperature": temperature, "tests": tables}, ensure_ascii=False, indent=1)
-            Path(self.out).write_text(f"{text}\n", encoding="utf-8")
+            write_text(Path(self.out), f"{text}\n")
         shown = [self._shown(name, part, classifier, several=len(found) > 1) for name, part in found.items()]
         return "\n\n".join([*shown, *([f"written to {self.out}"] if self.out else [])])
 

@@ -18,6 +18,7 @@ from ptft.models.classifier_files import open_classifier
 from ptft.tasks.table import read_inputs
 from ptft.tasks.task import Example
 from ptft.tokenization import load_tokenizer, tokenizer_folder
+from ptft.training.aside import file_written_aside
 
 
 class Predict(Action):
@@ -76,7 +77,7 @@ class Predict(Action):
         )  # fmt: skip
         answers = classifier.problem.answers(rows, found, classifier.labels)
         is_pair = any(row.text_b for row in rows)
-        with out.open("w", newline="", encoding="utf-8") as file:
+        with file_written_aside(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*(["text_a", "text_b"] if is_pair else ["text"]), *answers[0]])
             for row, answer in zip(rows, answers, strict=True):

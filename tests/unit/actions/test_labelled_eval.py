@@ -78,6 +78,18 @@ def test_it_is_what_predictions_say(run, noisy, tmp_path):
     assert text.endswith(f"written to {tmp_path / 'found.json'}")
 
 
+@pytest.mark.parametrize("verb", ["predict", "eval"])
+def test_a_full_disk_leaves_nothing_that_is_in_the_way(verb, run, table, tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ptft.training.aside.flush", fail)
+    settings = {"model": str(run), "data": str(table), "out": str(tmp_path / "out.json"), "precision": "fp32"}
+    with pytest.raises(OSError, match="No space left"):
+        load(ACTIONS[verb], base=settings, base_origin="the test").settings.do(Silent())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_how_many_mistakes_are_shown(run, noisy):
     settings = {"model": str(run), "data": str(noisy), "text": "review", "label": "mood"}
     assert "the 2 worst of" in evaluate(**settings, mistakes=2)
