@@ -22,6 +22,12 @@ from ptft.tasks.task import Example, TaskData
 _MOST_SHOWN = 10  # labels in a sentence
 _UNNAMED = re.compile(r"LABEL_\d+")
 _HELD_OUT_RATIO = 0.1  # of the rows of a label, for each part that is not given
+# Parts that should share no text: whose rows are counted, with whose they are compared, and what it does.
+_OVERLAPS = (
+    ("test", "a row to train on", "train", "the result"),
+    ("valid", "a row to train on", "train", "what is chosen by them"),
+    ("test", "a row for valid", "valid", "the result of what is chosen there"),
+)
 
 
 def read_task(
@@ -61,7 +67,7 @@ def read_task(
 
     Raises:
         DataError: A table cannot be found or read, lacks a column, or its labels cannot be used.
-        RecipeError: Settings contradict one another or have no effect.
+        RecipeError: Settings contradict one another or have no effect, or one table is both for validation and testing.
     """
     if data in TASKS:
         given = {"valid": valid, "test": test, "text": text, "text_a": text_a, "text_b": text_b, "choices": choices}
@@ -71,6 +77,12 @@ def read_task(
         return TASKS[data]().data(seed), []
     kind = PROBLEMS[problem]()
     tables = open_tables(data, valid, test)
+    held_out = [tables[split].name for split in ("valid", "test") if split in tables]
+    if len({Path(name).resolve() for name in held_out}) < len(held_out):
+        raise RecipeError(
+            f"valid and test are both {held_out[0]!r}; allowed: two tables, since what is chosen on one is scored on the "
+            "other; name another one, or leave one out: it is then held out of the rows to train on"
+        )
     columns = _columns(tables["train"], kind, text, text_a, text_b, choices, label)
     for table in tables.values():
         check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
@@ -87,8 +99,8 @@ def read_task(
     parts = {split: list(examples) for split, examples in kind.settled(parts).items()}
     labels = kind.labels(name, label, parts)
     _divide(name, kind, parts, seed, notes)
-    train, held_out, tests = (tuple(parts[split]) for split in ("train", "valid", "test"))
-    return TaskData(task_name(data), labels, train, held_out, {"test": tests}, problem), notes
+    split = {name: tuple(parts[name]) for name in ("train", "valid", "test")}
+    return TaskData(task_name(data), labels, split["train"], split["valid"], {"test": split["test"]}, problem), notes
 
 
 def read_labelled(
@@ -331,10 +343,11 @@ def _divide(name: str, kind: Problem, parts: dict[str, list[Example]], seed: int
         counts = [f"{len(parts['train'])} to train on", *(f"{len(parts[split])} for {split}" for split in missing)]
         by_label = " by label" if any(map(kind.stratum, train)) else ""
         notes.append(f"{name}: {len(train)} rows were divided{by_label}: {', '.join(counts)} (seed {seed})")
-    known = {(example.text, example.text_b, example.choices) for example in parts["train"]}
-    num_known = sum((example.text, example.text_b, example.choices) in known for example in parts["test"])
-    if num_known:
-        notes.append(
-            f"{name}: {num_known} of {len(parts['test'])} rows for test have the text of a row to train on, which "
-            "flatters the result"
-        )
+    texts = {split: [(row.text, row.text_b, row.choices) for row in rows] for split, rows in parts.items()}
+    for split, what, other, flattered in _OVERLAPS:
+        known = {*texts[other]}
+        if num_known := sum(text in known for text in texts[split]):
+            notes.append(
+                f"{name}: {num_known} of {len(texts[split])} rows for {split} have the text of {what}, which flatters "
+                f"{flattered}"
+            )
