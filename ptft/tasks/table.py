@@ -80,8 +80,8 @@ def read_task(
     held_out = [tables[split].name for split in ("valid", "test") if split in tables]
     if len({Path(name).resolve() for name in held_out}) < len(held_out):
         raise RecipeError(
-            f"valid and test are both {held_out[0]!r}; allowed: two tables, since what is chosen on one is scored on the "
-            "other; name another one, or leave one out: it is then held out of the rows to train on"
+            f"valid and test are both {held_out[0]!r}; allowed: two tables, since what is chosen on one is scored on "
+            "the other; name another one, or leave one out: it is then held out of the rows to train on"
         )
     columns = _columns(tables["train"], kind, text, text_a, text_b, choices, label)
     for table in tables.values():
@@ -151,7 +151,7 @@ def read_labelled(
         examples = _examples(table, kind, columns, notes)
         if not examples:
             raise DataError(f"{table.name}: no row has both a text and a label; fill some in, or name another table")
-        tests = {"test": tuple(kind.settled({"test": examples})["test"])}
+        tests = {"test": tuple(kind.settled({"test": examples}, labels)["test"])}
     if labels and kind.unit != "choice":
         for rows in tests.values():
             _check_known(data, rows, labels)

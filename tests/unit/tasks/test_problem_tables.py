@@ -14,7 +14,7 @@ import torch
 from ptft.errors import DataError, RecipeError
 from ptft.tasks import TASKS
 from ptft.tasks.problems import PROBLEMS
-from ptft.tasks.table import read_inputs, read_task
+from ptft.tasks.table import read_inputs, read_labelled, read_task
 from ptft.tasks.task import Example, TaskData
 
 CHOICES = "a,b,c"
@@ -139,6 +139,28 @@ def test_sets_of_labels_are_ordered_and_unknown_ones_left_out(in_folder):
     assert data.labels == ("-1", "9", "10")
     assert [row.row for row in data.train] == [1, 3, 4, 5]
     assert notes[0] == "rows.jsonl: 1 row without a label was left out (first: line 2)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "expected"),
+    [
+        (["salt, pepper", "sugar"], ["salt, pepper", "sugar"], [("salt, pepper",), ("sugar",)]),
+        (["salt, pepper", "sugar"], ["salt, pepper;sugar"], [("salt, pepper", "sugar")]),
+        (["salt", "pepper"], ["salt,pepper", "salt"], [("pepper", "salt"), ("salt",)]),
+        (["salt|pepper"], [["salt|pepper"], "salt|pepper"], [("salt|pepper",)] * 2),
+        (["0", "1"], ["1.0;0.0"], [("0", "1")]),
+    ],
+)
+def test_sets_of_labels_for_a_model_that_has_them(tmp_path, labels, cells, expected):
+    """Cut as its labels want it, whatever other marks are in the column."""
+    tests, _ = read_labelled(with_labels(tmp_path, *cells), labels, problem="multi_label")
+    assert [row.label for row in tests["test"]] == expected
+
+
+@pytest.mark.parametrize("labels", [["0", "1"], ["0.0", "1.0"]])
+def test_numbers_are_found_among_a_models_labels(tmp_path, labels):
+    tests, _ = read_labelled(write(tmp_path, "a.csv", "text,label\na,1.0\nb,0.0\n"), labels, problem="classification")
+    assert [row.label for row in tests["test"]] == labels[::-1]
 
 
 def test_targets_of_sets_of_labels():

@@ -168,7 +168,10 @@ def test_columns_of_the_other_parts_are_checked(tmp_path):
         ([1.0, 0.0], ("0", "1")),
         (["10", "9", "many"], ("10", "9", "many")),
         (["나쁨", "좋음"], ("나쁨", "좋음")),
-        (["nan", "inf"], ("inf", "nan")),
+        (["none", "inf"], ("inf", "none")),
+        (["1.0", "0.0", "1", "-2."], ("-2", "0", "1")),
+        (["01.0", "2.0"], ("01", "2")),
+        (["3.0", "many"], ("3.0", "many")),
     ],
 )
 def test_labels_are_text_in_order(tmp_path, labels, expected):
@@ -180,6 +183,14 @@ def test_label_that_is_a_measure(tmp_path, bad):
     message = r"rows\.jsonl:2: column 'label' holds (0\.5|nan|-\.25), which is no class; allowed: text or whole numbers"
     with pytest.raises(DataError, match=message):
         read_task(**labelled(tmp_path, 1, bad))
+
+
+@pytest.mark.parametrize("labels", [["neg", "pos", "nan"], ["0.0", "1.0", "NaN"], ["x", "<NA>"], ["1", "2", "n/a"]])
+def test_label_that_stands_for_none(tmp_path, labels):
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate(labels * 3))
+    message = rf"a\.csv:{len(labels) + 1}: column 'label' holds '{labels[-1]}', which stands for no label; allowed: .*"
+    with pytest.raises(DataError, match=message):
+        read_task(write(tmp_path, "a.csv", f"text,label\n{rows}"))
 
 
 def test_label_of_another_kind(tmp_path):
