@@ -28,7 +28,7 @@ from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.scale import Scale
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_examples
 from ptft.models.building import growth_note, read_config
-from ptft.models.classifier import Classifier, is_decoder_config
+from ptft.models.classifier import Classifier, Reading, is_decoder_config
 from ptft.models.classifier_files import save_classifier
 from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
@@ -137,6 +137,7 @@ def train_one(
     trained = compute.whole(module).classifier
     restore()
     scale.widen(trained.output_layer())
+    trained.reading = Reading(settings.length, any(row.text_b for row in data.train))
     return trained, totals, missing
 
 

@@ -102,6 +102,10 @@ def test_pairs(fast, rows):
     for other in (np.array(pairs), pd.DataFrame(pairs, columns=["a", "b"]), [list(pair) for pair in pairs]):
         assert np.array_equal(model.predict_proba(other), expected)
     assert not np.array_equal(model.predict_proba([(text, "") for text in texts]), expected)
+    with pytest.raises(
+        DataError, match=r"^texts: the model was fine-tuned on pairs \(a, b\) of texts, and these are sing"
+    ):
+        model.predict(texts)
 
 
 # Among scikit-learn's tools
@@ -162,9 +166,10 @@ def test_what_is_saved_is_opened_and_predicts_the_same(fast, rows, tmp_path):
     model = fast().fit(texts, labels, validation=(texts, noisy))
     assert model.classifier_.calibration.temperature > 1
     model.save(tmp_path / "model")
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert np.array_equal(opened.predict_proba(texts), model.predict_proba(texts))
     assert opened.classes_.tolist() == model.classes_.tolist()
+    assert (opened.length_, ptft.Classifier.load(tmp_path / "model", length=16).length_) == (32, 16)
     (tmp_path / "new.csv").write_text("text\n" + "\n".join(texts))
     ptft.predict(model=str(tmp_path / "model"), data=str(tmp_path / "new.csv"), out=str(tmp_path / "out.csv"))
     with (tmp_path / "out.csv").open(newline="") as file:
@@ -179,7 +184,7 @@ def test_numbers_as_labels_come_back_as_numbers_in_their_order(fast, rows, tmp_p
     model.save(tmp_path / "model")
     names = json.loads((tmp_path / "model" / "head.json").read_text())["labels"]
     assert names == ["-2", "9", "10"]
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert opened.classes_.tolist() == [-2, 9, 10]
     assert np.array_equal(opened.predict_proba(rows[0]), model.predict_proba(rows[0]))
 
@@ -188,7 +193,7 @@ def test_columns_are_sorted_whatever_the_model_has(fitted, rows, tmp_path):
     fitted.save(tmp_path / "model")
     facts = json.loads((tmp_path / "model" / "head.json").read_text())
     (tmp_path / "model" / "head.json").write_text(json.dumps({**facts, "labels": ["zeta", "alpha"]}))
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert opened.classes_.tolist() == ["alpha", "zeta"]
     assert np.array_equal(opened.predict_proba(rows[0]), fitted.predict_proba(rows[0])[:, ::-1])
 

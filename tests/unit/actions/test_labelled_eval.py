@@ -120,7 +120,7 @@ def test_the_test_rows_of_a_folder(run, table, tmp_path):
 def test_the_test_sets_of_a_task(step, bert_run, tmp_path):
     step("finetune", model=str(bert_run), data="polarity", out=str(tmp_path / "run"), **{**FAST, "budget": "2steps"})
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    evaluate(model=str(tmp_path / "run"), data="polarity", out=str(tmp_path / "x.json"), length=32)
+    evaluate(model=str(tmp_path / "run"), data="polarity", out=str(tmp_path / "x.json"))
     tests = json.loads((tmp_path / "x.json").read_text())["tests"]
     assert {*tests} == {record["test"] for record in result["records"]}
     for record in result["records"]:
@@ -170,7 +170,7 @@ def test_other_problems(problem, problems, tmp_path):
     result = json.loads((problems / problem / "result.json").read_text())
     data = problems / f"{problem}.jsonl"
     out = tmp_path / "x.json"
-    text = evaluate(model=str(problems / problem), data=str(data), length=32, out=str(out))
+    text = evaluate(model=str(problems / problem), data=str(data), out=str(out))
     found = json.loads(out.read_text())["tests"]["test"]
     (record,) = result["records"]
     assert found["figures"] == {name: record[name] for name in found["figures"]}
