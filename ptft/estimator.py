@@ -319,10 +319,14 @@ def _labelled(texts: Any, labels: Any, what: str, read: Read) -> tuple[list[Exam
             f"{len(examples)} {what}texts and {len(values)} {what}labels; allowed: one label for each text; give as "
             "many"
         )
-    kinds = {isinstance(value, str) for value in values}
-    if len(kinds) > 1:
-        raise DataError(f"{what}labels: some are text and some are not; allowed: labels of one type; give such")
     named = [replace(row, label=read(values[index], index)) for index, row in enumerate(examples)]
+    is_text = [isinstance(value, str) for value in values]
+    if len({*is_text}) > 1:
+        other = is_text.index(not is_text[0])
+        raise DataError(
+            f"{what}labels[{other}] is {_short(values[other])} and {what}labels[0] is {_short(values[0])}: some are "
+            "text and some are not; allowed: labels of one type; give such"
+        )
     return named, values
 
 

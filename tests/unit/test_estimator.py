@@ -3,11 +3,13 @@
 import copy
 import csv
 import json
+import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -144,6 +146,26 @@ def test_checks_of_scikit_learn(name, kind):
     getattr(estimator_checks, f"check_{name}")(kind, getattr(ptft, kind)())
 
 
+def test_only_errors_of_transformers_are_shown(fast, rows, tmp_path, monkeypatch, capsys):
+    """And what the caller has it say elsewhere stays as it is."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logger = transformers.logging.get_logger()
+    monkeypatch.setattr(transformers.utils.logging, "_tqdm_active", True)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_warning()
+    try:
+        fast(budget="1steps").fit(*rows).save(tmp_path / "model")
+        ptft.Classifier.load(tmp_path / "model")
+        assert (said, *capsys.readouterr()) == ([], "", "")
+        assert transformers.logging.get_verbosity() == logging.WARNING
+        assert transformers.logging.is_progress_bar_enabled()
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
 def test_fitting_leaves_settings_and_folders_alone(fast, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = fast(budget="1steps")
@@ -229,7 +251,9 @@ def test_numbers_are_learned(bert_run, rows, tmp_path):
         ([float("nan"), "a"], ["x", "y"], r"texts\[0\] is nan; allowed: texts, or pairs \(a, b\) of texts"),
         ([("a", "b"), "c"], ["x", "y"], r"texts\[1\] is 'c'; allowed: pairs of texts, as the first one is"),
         ([("a", "b", "c"), "c"], ["x", "y"], r"texts\[0\] is \('a', 'b', 'c'\); allowed: texts, or pairs"),
-        (["a", "b"], ["x", None], r"labels: some are text and some are not"),
+        (["a", "b"], ["x", None], r"labels\[1\] is None, which is no class"),
+        (["a", "b", "c"], ["x", "y", np.nan], r"labels\[2\] is nan, which is no class"),
+        (["a", "b", "c"], ["x", "y", 3], r"labels\[2\] is 3 and labels\[0\] is 'x': some are text and some are not"),
         (["a", "b"], [1, None], r"labels\[1\] is None, which is no class; allowed: text or whole numbers"),
         (["a", "b"], [0.5, 1.0], r"labels\[0\] is 0\.5, which is no class"),
         (["a", "b"], ["x", " "], r"labels\[1\] is ' ', which is no class"),

@@ -64,7 +64,7 @@ def test_file_without_a_sentence(in_folder, content):
 
 
 def test_tags_are_no_labels_of_texts(in_folder):
-    message = r"people\.conll: holds words with a tag each; allowed: problem=token_classification; set it, or name"
+    message = r"people\.conll: holds words with a tag each; allowed: problem=token_classification, or a model that"
     with pytest.raises(DataError, match=message):
         read_task("people.conll")
     with pytest.raises(DataError, match=message):
