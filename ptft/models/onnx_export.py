@@ -55,8 +55,8 @@ class OnnxModel(nn.Module):
     @property
     def labels(self) -> tuple[str, ...]:
         """What the columns of a classifier's logits stand for; nothing where they have no names."""
-        is_named = isinstance(self.model, Classifier) and len(self.model.labels) == self.model.num_outputs
-        return self.model.labels if is_named else ()
+        model = self.model
+        return model.labels if isinstance(model, Classifier) and len(model.labels) == model.num_outputs else ()
 
     def forward(
         self,
