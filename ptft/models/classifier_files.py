@@ -148,7 +148,7 @@ def _reading(name: str | Path) -> Reading:
         return Reading()
     try:
         return Reading(**json.loads(path.read_text()).get("reading", {}))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"the head in {str(path.parent)!r} cannot be read: {error}") from None
 
 

@@ -135,9 +135,9 @@ def train_one(
             load_state(module, load_file(place / "best" / "weights.safetensors"))
             display.say(f"{what}: the best of the epochs ends with step {best.step}")
     trained = compute.whole(module).classifier
+    trained.reading = Reading(settings.length, any(row.text_b for row in data.train))
     restore()
     scale.widen(trained.output_layer())
-    trained.reading = Reading(settings.length, any(row.text_b for row in data.train))
     return trained, totals, missing
 
 

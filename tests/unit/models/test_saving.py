@@ -237,6 +237,14 @@ def test_of_models_saved_before_reading_was_kept_nothing_is_known(pooling, class
     assert (opened.reading, opened.pooling) == (Reading(128, pairs=None), pooling)
 
 
+@pytest.mark.parametrize("damaged", ['{"reading": ', '{"reading": {"size": 3}}', "[]"])
+def test_facts_of_a_stock_head_that_are_damaged(damaged, classifier_run, tmp_path):
+    shutil.copytree(classifier_run("bert", "cls") / "model", tmp_path / "model")
+    (tmp_path / "model" / "head.json").write_text(damaged)
+    with pytest.raises(CheckpointError, match=r"the head in '.*model' cannot be read"):
+        open_classifier(tmp_path)
+
+
 def test_mean_pooling_leaves_padding_out(classifier_run):
     folder = classifier_run("bert", "mean")
     classifier, together = our_probabilities(folder)
@@ -264,12 +272,10 @@ def test_pretrained_model_is_no_classifier(bert_run):
         open_classifier(bert_run)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("damaged", ['{"pooling": "mean"', '{"reading": {"size": 3}}'])
-def test_damaged_head(pooling, damaged, classifier_run, tmp_path):
-    classifier, _ = our_probabilities(classifier_run("bert", pooling))
-    save_classifier(classifier, load_tokenizer(classifier_run("bert", pooling) / "model"), tmp_path)
-    (tmp_path / "head.json").write_text(damaged)
+def test_damaged_head(classifier_run, tmp_path):
+    classifier, _ = our_probabilities(classifier_run("bert", "mean"))
+    save_classifier(classifier, load_tokenizer(classifier_run("bert", "mean") / "model"), tmp_path)
+    (tmp_path / "head.json").write_text('{"pooling": "mean"')
     with pytest.raises(CheckpointError, match=r"the head in .* cannot be read"):
         open_classifier(tmp_path)
 
