@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,14 +284,16 @@ def main() -> None:
     num_steps = 6 if options.quick else 50
     if options.quick:
         table.leave_out(f"50 steps: {num_steps} here")
-    if options.only in (None, "batching"):
-        batching(table, folder, num_steps)
-    if options.only in (None, "elastic"):
-        elastic(table, folder, 80 if options.quick else 400)
-    if options.only in (None, "trainer"):
-        trainer(table, folder, num_steps)
+    parts = {
+        "batching": partial(batching, table, folder, num_steps),
+        "elastic": partial(elastic, table, folder, 80 if options.quick else 400),
+        "trainer": partial(trainer, table, folder, num_steps),
+    }
+    for name in [options.only] if options.only else parts:
+        with table.part(name):
+            parts[name]()
     if options.only:
-        table.keep_others()
+        table.keep_others(parts)
     return table.finish()
 
 

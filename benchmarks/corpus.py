@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from compiling import compile_memory, compile_speed, killed, second_start
-from measure import Table, arguments, machine
+from measure import Table, arguments
 
 from ptft.corpus.cleaning import Report
 from ptft.corpus.duplicates import Duplicates, ExactDuplicates, NearDuplicates
@@ -284,11 +284,11 @@ def main() -> None:
     options.work = options.work / ("corpus-quick" if options.quick else "corpus")
     table = Table("corpus", options.quick)
     names = [options.only] if options.only else list(PARTS)
-    table.details["parts"] = {**table.former().get("parts", {}), **{name: machine() for name in names}}
     for name in names:
-        PARTS[name](options, table)
+        with table.part(name):
+            PARTS[name](options, table)
     if options.only:
-        table.keep_others()
+        table.keep_others(PARTS)
     table.finish()
 
 

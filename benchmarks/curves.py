@@ -10,6 +10,7 @@ its interval, ``docs/curves/`` the pictures.
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,17 +42,23 @@ def main() -> None:
     for task in TASKS:
         if options.only not in (None, task.name):
             continue
-        models = {f"encoder-{task.language}": options.work / "real" / f"encoder-{task.language}"}
-        if options.model and task.language == "en":
-            models["minilm"] = options.model
-        for name, model in models.items():
-            if options.data is None or not model.exists():
-                table.leave_out(f"{name} on {task.name}: needs --data and {model} (benchmarks/real_text.py)")
-                continue
-            measure(table, name, model, task, options.data, options.work, quick=options.quick)
+        with table.part(task.name):
+            measure_task(options, table, task)
     if options.only:
-        table.keep_others()
+        table.keep_others(task.name for task in TASKS)
     table.finish()
+
+
+def measure_task(options: Namespace, table: Table, task: Task) -> None:
+    """A task with each model that is there."""
+    models = {f"encoder-{task.language}": options.work / "real" / f"encoder-{task.language}"}
+    if task.language == "en":
+        models["minilm"] = options.model
+    for name, model in models.items():
+        if options.data is None or model is None or not model.exists():
+            table.leave_out(f"{task.name}: {name} needs --data and {model or '--model'} (benchmarks/real_text.py)")
+            continue
+        measure(table, name, model, task, options.data, options.work, quick=options.quick)
 
 
 def measure(table: Table, name: str, model: Path, task: Task, data: Path, work: Path, *, quick: bool) -> None:

@@ -176,9 +176,10 @@ def main() -> None:
     quiet()
     table = Table("finetuning", options.quick)
     for name in [options.only] if options.only else PARTS:
-        PARTS[name](options, table)
+        with table.part(name):
+            PARTS[name](options, table)
     if options.only:
-        table.keep_others()
+        table.keep_others(PARTS)
     table.finish()
 
 

@@ -6,7 +6,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -37,8 +38,10 @@ class Table:
         name: Of the benchmark.
         quick: Whether this is the short form.
         figures: Measured values by name.
-        left_out: What was not measured, and why.
+        left_out: What was not measured, and why; what is of a part begins with its name and a colon.
         missed: Names of figures that do not reach their bar.
+        parts: The machine and the commit that each part was measured with.
+        begun: The parts of this run.
     """
 
     name: str
@@ -47,6 +50,17 @@ class Table:
     details: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is measured inside is of this part."""
+        self.begun.append(name)
+        others = len(self.figures)
+        yield
+        if len(self.figures) > others:
+            self.parts[name] = machine()
 
     def add(self, name: str, value: float, at_least: float | None = None, at_most: float | None = None) -> None:
         """Record a figure and print it beside its bar."""
@@ -62,13 +76,19 @@ class Table:
         """What the result file holds from the last time; empty where there is none."""
         return json.loads(self.path.read_text()) if self.path.exists() else {}
 
-    def keep_others(self) -> None:
-        """Take over what the result file holds and this run, of one part, did not measure."""
+    def keep_others(self, parts: Iterable[str]) -> None:
+        """Take over what the result file holds and this run, of one of the parts, did not measure."""
         former = self.former()
-        known = {*self.figures, *self.details, "missed", "left_out", *machine()}
+        known = {*self.figures, *self.details, "missed", "left_out", "parts", *machine()}
         others = {key: value for key, value in former.items() if key not in known}
         self.missed += [name for name in former.get("missed", []) if name in others]
         self.figures |= others
+        self.parts = former.get("parts", {}) | self.parts
+        self.left_out += [what for what in former.get("left_out", []) if what.partition(":")[0] not in self.begun]
+        told = {*self.parts, *(what.partition(":")[0] for what in self.left_out)}
+        for name in parts:
+            if name not in told:
+                self.leave_out(f"{name}: not measured, or at a commit that was not kept")
 
     @property
     def path(self) -> Path:
@@ -83,7 +103,8 @@ class Table:
     def finish(self) -> None:
         """Write the result file and end the process, with code 1 where a bar is missed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = {**self.figures, "missed": self.missed, "left_out": self.left_out, **self.details, **machine()}
+        content = {**self.figures, "missed": self.missed, "left_out": self.left_out, **self.details}
+        content |= ({"parts": self.parts} if self.parts else {}) | machine()
         self.path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         sys.exit(1 if self.missed else 0)
 

@@ -90,7 +90,7 @@ def main() -> None:
             pass
     table = Table("real_text", options.quick)
     former = table.former()
-    table.details["parts"] = {**former.get("parts", {}), **{name: machine() for name in names}}
+    table.parts = {**former.get("parts", {}), **{name: machine() for name in names}}
     table.details["records"] = former.get("records", {})
     table.details["run_commits"] = former.get("run_commits", {})
     for name, (_, folders) in PARTS.items():

@@ -111,12 +111,12 @@ def main() -> None:
     torch.set_num_threads(1)
     table = Table("speed_compile", given.quick)
     repeats = 5 if given.quick else 15
-    if given.only != "muon":
-        measure_compile(table, repeats)
-    if given.only != "compile":
-        measure_muon(table, repeats)
+    parts = {"compile": measure_compile, "muon": measure_muon}
+    for name in [given.only] if given.only else parts:
+        with table.part(name):
+            parts[name](table, repeats)
     if given.only:
-        table.keep_others()
+        table.keep_others(parts)
     table.finish()
 
 

@@ -237,12 +237,13 @@ def main() -> None:
     table = Table("speed_cpu", options.quick)
     table.details["speeds"] = table.former().get("speeds", {}) if options.only else {}
     for name in [options.only] if options.only else PARTS:
-        if options.data is None and name not in WITHOUT_DATA:
-            table.leave_out(f"{name}: needs --data DIR with corpora/en-10m and tasks/sst2")
-        else:
-            PARTS[name](options, table)
+        with table.part(name):
+            if options.data is None and name not in WITHOUT_DATA:
+                table.leave_out(f"{name}: needs --data DIR with corpora/en-10m and tasks/sst2")
+            else:
+                PARTS[name](options, table)
     if options.only:
-        table.keep_others()
+        table.keep_others(PARTS)
     table.finish()
 
 

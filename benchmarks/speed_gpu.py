@@ -157,12 +157,13 @@ def main() -> None:
     for name in [options.only] if options.only else PARTS:
         spent = (time.perf_counter() - begin) / 60
         wanted = PART_MINUTES[name] / (10 if options.quick and name == "babylm" else 1)
-        if spent + wanted > options.minutes:
-            table.leave_out(f"{name}: takes {wanted:g} minutes, {spent:.0f} of {options.minutes:g} are over")
-        else:
-            PARTS[name](options, table)
+        with table.part(name):
+            if spent + wanted > options.minutes:
+                table.leave_out(f"{name}: takes {wanted:g} minutes, {spent:.0f} of {options.minutes:g} are over")
+            else:
+                PARTS[name](options, table)
     if options.only:
-        table.keep_others()
+        table.keep_others(PARTS)
     table.finish()
 
 

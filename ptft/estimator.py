@@ -25,7 +25,6 @@ from ptft.family import nearest
 from ptft.finetuning.calibrating import calibrate
 from ptft.finetuning.classification import predict_logits, predict_probabilities
 from ptft.finetuning.texts import encode_examples
-from ptft.models.building import check_length, max_positions
 from ptft.models.classifier_files import open_classifier, save_classifier
 from ptft.steps.finetune import Encoded, Finetune, train_one
 from ptft.steps.finetune_settings import FinetuneSettings
@@ -87,7 +86,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
         Args:
             name: Where it is.
-            settings: Those that predictions heed, such as ``length``, and those of another ``fit``.
+            settings: Those that predictions heed, such as ``length`` (if not given that of the model's own training),
+                and those of another ``fit``.
 
         Raises:
             CheckpointError: There is no fine-tuned model, or it is for another problem.
@@ -101,10 +101,9 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
                 f"{str(name)!r} was fine-tuned for {classifier.problem.name}, and {cls.__name__} is for "
                 f"{cls._problem}; use ptft predict, or give another model"
             )
-        positions = max_positions(classifier.model.config)
-        if chosen.changed("length"):
-            check_length(chosen.length, positions)
-        made._keep(classifier.eval(), load_tokenizer(tokenizer_folder(str(name))), min(chosen.length, positions))
+        tokenizer = load_tokenizer(tokenizer_folder(str(name)))
+        length = classifier.input_length("model" if settings.get("length") is None else chosen.length)
+        made._keep(classifier.eval(), tokenizer, length)
         return made
 
     def save(self, folder: str | Path) -> None:
@@ -158,7 +157,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _scores(self, texts: Any) -> Values:
         check_is_fitted(self, "classifier_")
-        examples = examples_of(texts)
+        examples = examples_of(texts, pairs=self.classifier_.reading.pairs)
         compute = Compute(self._settings().precision)
         encoded = encode_examples(examples, self.classifier_.problem, self.tokenizer_, self.length_)
         return predict_probabilities(self.classifier_, encoded, examples, compute)
@@ -276,15 +275,16 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return np.asarray(self._scores(X))
 
 
-def examples_of(texts: Any, what: str = "texts") -> list[Example]:
+def examples_of(texts: Any, what: str = "texts", pairs: bool | None = None) -> list[Example]:
     """Texts or pairs from a caller as examples without labels, spaces around them left out.
 
     Args:
         texts: A list, array, series or table of texts, or of pairs of texts.
         what: What messages call them.
+        pairs: Whether pairs are wanted; None for either.
 
     Raises:
-        DataError: There is none, one is no text, or some are pairs and others are not.
+        DataError: There is none, one is no text, some are pairs and others are not, or they are not what is wanted.
     """
     if isinstance(texts, str | Mapping) or not hasattr(texts, "__len__"):
         raise DataError(f"{what}: {type(texts).__name__} is no list of texts; give a list, an array or a series")
@@ -292,6 +292,10 @@ def examples_of(texts: Any, what: str = "texts") -> list[Example]:
     if not rows:
         raise DataError(f"{what}: there is none; give one text or more")
     is_pair = not isinstance(rows[0], str)
+    if pairs is not None and is_pair != pairs:
+        kinds = "pairs (a, b) of texts", "single texts"
+        learned, given = kinds if pairs else kinds[::-1]
+        raise DataError(f"{what}: the model was fine-tuned on {learned}, and these are {given}; give {learned}")
     found = []
     for index, row in enumerate(rows):
         parts = [row] if isinstance(row, str) else [*row] if isinstance(row, Sequence | ndarray) else [row]
@@ -315,10 +319,14 @@ def _labelled(texts: Any, labels: Any, what: str, read: Read) -> tuple[list[Exam
             f"{len(examples)} {what}texts and {len(values)} {what}labels; allowed: one label for each text; give as "
             "many"
         )
-    kinds = {isinstance(value, str) for value in values}
-    if len(kinds) > 1:
-        raise DataError(f"{what}labels: some are text and some are not; allowed: labels of one type; give such")
     named = [replace(row, label=read(values[index], index)) for index, row in enumerate(examples)]
+    is_text = [isinstance(value, str) for value in values]
+    if len({*is_text}) > 1:
+        other = is_text.index(not is_text[0])
+        raise DataError(
+            f"{what}labels[{other}] is {_short(values[other])} and {what}labels[0] is {_short(values[0])}: some are "
+            "text and some are not; allowed: labels of one type; give such"
+        )
     return named, values
 
 

@@ -28,9 +28,11 @@ from ptft.steps.evaluation_texts import evaluation_texts
 from ptft.tasks.table import read_labelled
 from ptft.tasks.task import Example
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
+from ptft.training.aside import write_text
 from ptft.training.evaluation import evaluate
 from ptft.training.work import PretrainingBatches, PretrainingModule
 
+_USUAL_LENGTH = 128
 _OF_TEXT = ("corpus", "objective", "rows", "joiner")
 _OF_LABELS = ("text", "text_a", "text_b", "label", "choices", "mistakes", "calibrated", "out")
 
@@ -68,8 +70,8 @@ class Eval(Action):
     """A .json file to write with all figures, counts and mistakes; must not exist."""
     objective: tuple[Annotated[Objective, Choice(OBJECTIVES)], ...] = ()
     """What to measure; empty takes what the model's class was pretrained with."""
-    length: int = Field(128, ge=8)
-    """Tokens of a row, special tokens included."""
+    length: Annotated[int, Field(ge=8)] | Literal["model"] = "model"
+    """Tokens of a row, special tokens included; model takes what it was fine-tuned with, for a text 128."""
     rows: int = Field(2048, ge=1)
     """At most so many rows."""
     joiner: Literal["space", "newline"] = "space"
@@ -82,7 +84,7 @@ class Eval(Action):
     def check(self) -> None:
         """The model was made for what is measured, and the text or the rows can be read."""
         if self._is_labelled():
-            self._opened_labelled()
+            self._opened_labelled()[0].input_length(self.length)
             return
         self._opened()
         evaluation_texts(self.corpus, 0)
@@ -106,7 +108,7 @@ class Eval(Action):
         classifier = open_classifier(self.model)
         tests, notes = read_labelled(
             self.data, classifier.labels, problem=classifier.problem.name, text=self.text, text_a=self.text_a,
-            text_b=self.text_b, label=self.label, choices=self.choices,
+            text_b=self.text_b, label=self.label, choices=self.choices, pairs=classifier.reading.pairs,
         )  # fmt: skip
         return classifier, tests, notes
 
@@ -115,7 +117,7 @@ class Eval(Action):
         for note in notes:
             display.say(note)
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
-        length = self._length(max_positions(classifier.model.config))
+        length = classifier.input_length(self.length)
         compute = Compute(self.precision)
         found = {
             name: evaluate_labelled(
@@ -129,7 +131,7 @@ class Eval(Action):
             tables = {name: part.content(classifier.labels) for name, part in found.items()}
             temperature = classifier.calibration.temperature if self.calibrated else 1.0
             text = json.dumps({**content, "temperature": temperature, "tests": tables}, ensure_ascii=False, indent=1)
-            Path(self.out).write_text(f"{text}\n", encoding="utf-8")
+            write_text(Path(self.out), f"{text}\n")
         shown = [self._shown(name, part, classifier, several=len(found) > 1) for name, part in found.items()]
         return "\n\n".join([*shown, *([f"written to {self.out}"] if self.out else [])])
 
@@ -144,9 +146,10 @@ class Eval(Action):
         return "\n\n".join(parts)
 
     def _length(self, positions: int) -> int:
-        if self.changed("length"):
-            check_length(self.length, positions)
-        return min(self.length, positions)
+        if self.length == "model":
+            return min(_USUAL_LENGTH, positions)
+        check_length(self.length, positions)
+        return self.length
 
     def _opened(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[Objective, ...], Head]:
         config = read_config(self.model)

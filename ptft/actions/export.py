@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from ptft.actions.action import Action, check_new_file
 from ptft.display import Display
 from ptft.errors import CheckpointError, RecipeError
+from ptft.models.classifier import Classifier
+from ptft.models.classifier_files import save_calibration
 from ptft.models.onnx_export import (
     OnnxModel,
     Output,
@@ -26,17 +28,19 @@ _TOLERANCE = 1e-4
 class Export(Action):
     """Write a model as ONNX, and check the file in onnxruntime.
 
-    A fine-tuned model gives one logit a label, an encoder those of masked LM, a decoder those of the next token,
-    without a cache. Inputs are input_ids, attention_mask and, where the model tells two texts apart, token_type_ids, of
-    any number of rows and any length up to the model's positions. A file whose logits differ by more than 1e-4 from
-    torch's (1e-4 of the largest logit where that is above 1) is not kept.
+    A fine-tuned model gives one logit a label, of tags those of each token, of multiple choice one for a question with
+    one choice; an encoder gives those of masked LM, a decoder those of the next token, without a cache. Inputs are
+    input_ids, attention_mask and, where the model tells two texts apart, token_type_ids, of any number of rows and any
+    length up to the model's positions. A file whose logits differ by more than 1e-4 from torch's (1e-4 of the largest
+    logit where that is above 1) is not kept.
     """
 
     name: ClassVar[str] = "export"
     model: str
     """A fine-tuned or pretrained model: a run folder, a checkpoint folder or a Hub name."""
     out: str
-    """A folder to make, for model.onnx, config.json and the tokenizer; or a FILE.onnx for the model alone."""
+    """A folder to make, for model.onnx, config.json, the tokenizer and a temperature if one was fitted (predict divides
+    logits by it); or a FILE.onnx for the model alone."""
     output: Output = "logits"
     """What the file gives: logits, or the last_hidden_state of each token (without any head)."""
 
@@ -69,9 +73,16 @@ class Export(Action):
             ) from error
         rows = sum(len(batch["input_ids"]) for batch in example_batches(model))
         return (
-            f"{', '.join(model.inputs)} -> {model.output}: {out}\n"
+            f"{', '.join(model.inputs)} -> {model.output}: {out}\n{_temperature_note(model)}"
             f"largest difference from torch in {rows} rows of different lengths: {difference:.1e}"
         )
+
+
+def _temperature_note(model: OnnxModel) -> str:
+    if not isinstance(model.model, Classifier) or not model.model.calibration.rows:
+        return ""
+    divisor = f"{model.model.calibration.temperature:.3f}, the temperature of calibration.json,"
+    return f"probabilities are those of predict once logits are divided by {divisor} which the file does not do\n"
 
 
 def _write_checked(model: OnnxModel, path: Path) -> float:
@@ -91,7 +102,10 @@ def _write_checked(model: OnnxModel, path: Path) -> float:
 
 
 def _write_rest(model: OnnxModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """What programs look for beside model.onnx: the configuration, with the labels' names, and the tokenizer."""
+    """What programs look for beside model.onnx: configuration with the labels' names, tokenizer, temperature."""
+    if isinstance(model.model, Classifier):
+        model.config.num_labels = model.model.num_outputs  # which names them LABEL_0, ...
+        save_calibration(model.model, folder)
     if labels := model.labels:
         model.config.id2label = dict(enumerate(labels))
         model.config.label2id = {label: number for number, label in enumerate(labels)}

@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,12 +12,12 @@ from ptft.display import Display
 from ptft.errors import DataError
 from ptft.finetuning.classification import predict_probabilities
 from ptft.finetuning.texts import encode_examples
-from ptft.models.building import check_length, max_positions
 from ptft.models.classifier import Classifier
 from ptft.models.classifier_files import open_classifier
 from ptft.tasks.table import read_inputs
 from ptft.tasks.task import Example
 from ptft.tokenization import load_tokenizer, tokenizer_folder
+from ptft.training.aside import file_written_aside
 
 
 class Predict(Action):
@@ -38,8 +38,8 @@ class Predict(Action):
     """Columns of the choices, by commas, or the one that holds lists of them; for a model of multiple choice."""
     out: str
     """The file to write, a .csv with text, label and probability.LABEL columns; must not exist."""
-    length: int = Field(128, ge=4)
-    """Longest input in tokens; longer texts are cut."""
+    length: Annotated[int, Field(ge=4)] | Literal["model"] = "model"
+    """Longest input in tokens, longer texts are cut; model takes what it was fine-tuned with."""
     calibrated: bool = True
     """Divide logits by the temperature that fine-tuning fitted, if it did; labels stay as they are."""
     precision: Precision = "auto"
@@ -47,14 +47,14 @@ class Predict(Action):
 
     def check(self) -> None:
         """There is a place to write, something to read, and a classifier."""
-        self._opened()
+        self._opened()[1].input_length(self.length)
 
     def _opened(self) -> tuple[list[Example], Classifier]:
         check_new_file(self.out)
         classifier = open_classifier(self.model)
         rows = read_inputs(
             self.data, problem=classifier.problem.name, text=self.text, text_a=self.text_a, text_b=self.text_b,
-            choices=self.choices,
+            choices=self.choices, pairs=classifier.reading.pairs,
         )  # fmt: skip
         if not rows:
             raise DataError(f"{self.data!r} holds no text to predict; give a file with rows")
@@ -65,10 +65,7 @@ class Predict(Action):
         rows, classifier = self._opened()
         out = Path(self.out)
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
-        positions = max_positions(classifier.model.config)
-        if self.length != type(self).model_fields["length"].default:
-            check_length(self.length, positions)
-        length = min(self.length, positions)
+        length = classifier.input_length(self.length)
         texts = encode_examples(rows, classifier.problem, tokenizer, length)
         found = predict_probabilities(
             classifier, texts, rows, Compute(self.precision), calibrated=self.calibrated,
@@ -76,7 +73,7 @@ class Predict(Action):
         )  # fmt: skip
         answers = classifier.problem.answers(rows, found, classifier.labels)
         is_pair = any(row.text_b for row in rows)
-        with out.open("w", newline="", encoding="utf-8") as file:
+        with file_written_aside(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*(["text_a", "text_b"] if is_pair else ["text"]), *answers[0]])
             for row, answer in zip(rows, answers, strict=True):

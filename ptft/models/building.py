@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from ptft.errors import CheckpointError, RecipeError
 from ptft.family import nearest
 from ptft.models.preset import Preset
+from ptft.models.quiet import quietly
 from ptft.tokenization import no_checkpoint
 
 PositionInit = Literal["normal", "sinusoidal"]
@@ -277,14 +278,11 @@ def open_model(
     config = config or read_config(name)
     torch.manual_seed(seed)
     try:
-        model, report = _AUTO[head].from_pretrained(
-            checkpoint_folder(name),
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            device_map="meta" if shapes_only else None,
-        )
+        with quietly():
+            model, report = _AUTO[head].from_pretrained(
+                checkpoint_folder(name), config=config, dtype=torch.float32, output_loading_info=True,
+                ignore_mismatched_sizes=True, device_map="meta" if shapes_only else None,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise CheckpointError(
@@ -381,5 +379,6 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         if getattr(model, "generation_config", None) is not None:
             setattr(model.generation_config, name, value)
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(model.config))
-    model.save_pretrained(folder)
+    with quietly():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,8 @@
 """Text classifiers: the stock class where it has the pooling asked for, else a stock backbone and a head of ours."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +12,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ptft.models.building import (
     CLASSIFIER_HEADS,
     Head,
+    check_length,
     has_head,
+    max_positions,
     new_model,
     open_model,
     read_config,
@@ -56,6 +59,19 @@ def default_pooling(*, both_ways: bool) -> Pooling:
     return "mean" if both_ways else "last"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a classifier was fine-tuned to read.
+
+    Attributes:
+        length: Its longest input in tokens.
+        pairs: Whether it read pairs of texts; None where that is not known.
+    """
+
+    length: int = 128
+    pairs: bool | None = None
+
+
 class Classifier(nn.Module):
     """A model that gives logits for each text, for each of an example's choices or for each word.
 
@@ -70,6 +86,7 @@ class Classifier(nn.Module):
 
     Attributes:
         calibration: What logits are divided by before they become probabilities.
+        reading: How it was fine-tuned to read.
     """
 
     def __init__(
@@ -85,6 +102,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.problem = problem
         self.calibration = Calibration()
+        self.reading = Reading()
         self.model = model
         self.head = head
         self.mix = mix
@@ -96,6 +114,18 @@ class Classifier(nn.Module):
     def num_outputs(self) -> int:
         """Logits for each text, choice or word."""
         return self.problem.num_outputs(self.labels)
+
+    def input_length(self, asked: int | Literal["model"]) -> int:
+        """The longest input in tokens: what is asked for, or what it was fine-tuned with.
+
+        Raises:
+            RecipeError: It has fewer positions than are asked for.
+        """
+        positions = max_positions(self.model.config)
+        if asked == "model":
+            return min(self.reading.length, positions)
+        check_length(asked, positions)
+        return asked
 
     def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "units outputs"]:
         """Logits of a batch's texts, each padded in a row of its own, or packed (see ``EncodedTexts.batch``).

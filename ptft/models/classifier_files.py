@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError
 from ptft.models.building import checkpoint_folder, open_model, read_config, save_model
-from ptft.models.classifier import PROBLEM_TYPES, Classifier, own_head, stock_poolings
+from ptft.models.classifier import PROBLEM_TYPES, Classifier, Reading, own_head, stock_poolings
 from ptft.models.scalar_mix import ScalarMix
 from ptft.tasks.calibration import Calibration
 from ptft.tasks.problems import PROBLEMS
@@ -23,6 +23,7 @@ from ptft.tasks.problems.classification import Classification
 _CLASSIFICATION = Classification()
 _STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
 _CALIBRATION = "calibration.json"
+_FACTS = "head.json"
 _MIX = "mix."  # begins the names of the mixture's weights
 
 
@@ -37,6 +38,8 @@ def _is_stock_classifier(config: PretrainedConfig) -> bool:
 
 def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
     """Where the files of a head of ours lie, fetched if the model is on the Hub; None if it has none."""
+    if _is_stock_classifier(config):
+        return None
     folder = Path(checkpoint_folder(name))
     if folder.exists():
         return folder if (folder / "head.json").exists() else None
@@ -49,22 +52,28 @@ def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
 
 
 def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a stock checkpoint; with a head of ours also ``head.safetensors`` and ``head.json`` beside it.
+    """Write a stock checkpoint and ``head.json``, and a head of ours into ``head.safetensors``.
 
     A temperature that was fitted goes into ``calibration.json``.
     """
     save_model(classifier.model, tokenizer, folder)
-    if classifier.calibration.rows:
-        (folder / _CALIBRATION).write_text(json.dumps(asdict(classifier.calibration)))
+    save_calibration(classifier, folder)
+    facts: dict[str, Any] = {"reading": asdict(classifier.reading)}
     if classifier.head is not None:
         own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
         save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
-        facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+        facts |= {"pooling": classifier.pooling, "labels": list(classifier.labels)}
         if classifier.problem.name != _CLASSIFICATION.name:
             facts["problem"] = classifier.problem.name
         if classifier.mix is not None:
             facts["scalar_mix"] = True
-        (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
+    (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def save_calibration(classifier: Classifier, folder: Path) -> None:
+    """Write the temperature that was fitted, if one was."""
+    if classifier.calibration.rows:
+        (folder / _CALIBRATION).write_text(json.dumps(asdict(classifier.calibration)))
 
 
 def open_classifier(name: str | Path) -> Classifier:
@@ -75,6 +84,7 @@ def open_classifier(name: str | Path) -> Classifier:
     """
     classifier = _opened(name)
     classifier.calibration = _calibration(name)
+    classifier.reading = _reading(name)
     return classifier
 
 
@@ -119,12 +129,8 @@ def take_over_head(classifier: Classifier, name: str | Path) -> None:
 
 def _calibration(name: str | Path) -> Calibration:
     """The temperature beside a classifier's weights; 1 where there is none."""
-    folder = Path(checkpoint_folder(name))
-    try:
-        path = folder / _CALIBRATION if folder.exists() else Path(hf_hub_download(str(name), _CALIBRATION))
-    except EntryNotFoundError:
-        return Calibration()
-    if not path.exists():
+    path = _beside(name, _CALIBRATION)
+    if path is None:
         return Calibration()
     try:
         found = Calibration(**json.loads(path.read_text()))
@@ -133,6 +139,27 @@ def _calibration(name: str | Path) -> Calibration:
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}; delete it to do without a temperature") from None
     return found
+
+
+def _reading(name: str | Path) -> Reading:
+    """How a classifier was fine-tuned to read, as far as it is known."""
+    path = _beside(name, _FACTS)
+    if path is None:
+        return Reading()
+    try:
+        return Reading(**json.loads(path.read_text()).get("reading", {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"the head in {str(path.parent)!r} cannot be read: {error}") from None
+
+
+def _beside(name: str | Path, file: str) -> Path | None:
+    """A file beside a checkpoint's weights, fetched if they are on the Hub; None if there is none."""
+    folder = Path(checkpoint_folder(name))
+    try:
+        path = folder / file if folder.exists() else Path(hf_hub_download(str(name), file))
+    except EntryNotFoundError:
+        return None
+    return path if path.exists() else None
 
 
 def _stock_problem(config: PretrainedConfig) -> str:

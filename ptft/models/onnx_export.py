@@ -54,8 +54,9 @@ class OnnxModel(nn.Module):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the columns of a classifier's logits stand for; of other models nothing."""
-        return self.model.labels if isinstance(self.model, Classifier) else ()
+        """What the columns of a classifier's logits stand for; nothing where they have no names."""
+        model = self.model
+        return model.labels if isinstance(model, Classifier) and len(model.labels) == model.num_outputs else ()
 
     def forward(
         self,
@@ -63,13 +64,15 @@ class OnnxModel(nn.Module):
         attention_mask: Int[Tensor, "rows seq"],
         token_type_ids: Int[Tensor, "rows seq"] | None = None,
     ) -> Float[Tensor, "..."]:
-        """Logits of (texts, labels) of a classifier; logits or hidden states of (rows, seq, ...) of other models."""
+        """Logits of (texts, labels) of a classifier, of tags and other models logits or states of (rows, seq, ...)."""
         batch: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             batch["token_type_ids"] = token_type_ids
         if isinstance(self.model, Classifier):
-            answer: Tensor = self.model(batch)
-            return answer
+            is_of_tokens = self.model.problem.unit == "word"
+            every = {"word_positions": torch.arange(input_ids.numel())} if is_of_tokens else {}
+            answer: Tensor = self.model({**batch, **every})
+            return answer.unflatten(0, input_ids.shape) if is_of_tokens else answer
         if is_decoder_config(self.config):
             batch["use_cache"] = False
         chosen: Tensor = self.model(**batch)[self.output]

@@ -29,7 +29,7 @@ from ptft.finetuning.policy import keeps_features
 from ptft.finetuning.scale import Scale
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches, encode_examples
 from ptft.models.building import growth_note, read_config
-from ptft.models.classifier import Classifier, is_decoder_config
+from ptft.models.classifier import Classifier, Reading, is_decoder_config
 from ptft.models.classifier_files import save_classifier
 from ptft.models.flops import Flops, model_flops
 from ptft.models.packed_attention import choose_packed_attention, is_packable
@@ -141,6 +141,7 @@ def train_one(
             load_state(module, load_file(place / "best" / "weights.safetensors"))
             display.say(f"{what}: the best of the epochs ends with step {best.step}")
     trained = compute.whole(module).classifier
+    trained.reading = Reading(settings.length, any(row.text_b for row in data.train))
     restore()
     scale.widen(trained.output_layer())
     return trained, totals

@@ -32,7 +32,8 @@ def read_sentences(path: str, columns: Sequence[str], lists: Collection[str] = (
     check_columns(path, CONLL_COLUMNS, columns)
     if not {*columns} <= {*lists}:
         raise DataError(
-            f"{path}: holds words with a tag each; allowed: problem=token_classification; set it, or name another file"
+            f"{path}: holds words with a tag each; allowed: problem=token_classification, or a model that was "
+            "fine-tuned so; give one of the two, or name another file"
         )
     empty = True
     for start, rows in _sentences(path):

@@ -109,8 +109,13 @@ class Problem(ABC):
             DataError: It is no label of this problem.
         """
 
-    def settled(self, parts: Parts) -> Parts:
-        """The examples of all splits with labels whose reading depends on the other rows."""
+    def settled(self, parts: Parts, known: Collection[str] = ()) -> Parts:
+        """The examples of all splits with labels whose reading depends on the other rows.
+
+        Args:
+            parts: The examples.
+            known: Labels that a model has already, which are read as they stand.
+        """
         return parts
 
     @abstractmethod

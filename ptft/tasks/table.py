@@ -22,6 +22,12 @@ from ptft.tasks.task import Example, TaskData
 _MOST_SHOWN = 10  # labels in a sentence
 _UNNAMED = re.compile(r"LABEL_\d+")
 _HELD_OUT_RATIO = 0.1  # of the rows of a label, for each part that is not given
+# Parts that should share no text: whose rows are counted, with whose they are compared, and what it does.
+_OVERLAPS = (
+    ("test", "a row to train on", "train", "the result"),
+    ("valid", "a row to train on", "train", "what is chosen by them"),
+    ("test", "a row for valid", "valid", "the result of what is chosen there"),
+)
 
 
 def read_task(
@@ -61,16 +67,22 @@ def read_task(
 
     Raises:
         DataError: A table cannot be found or read, lacks a column, or its labels cannot be used.
-        RecipeError: Settings contradict one another or have no effect.
+        RecipeError: Settings contradict one another or have no effect, or one table is both for validation and testing.
     """
     if data in TASKS:
-        given = {"valid": valid, "test": test, "text": text, "text_a": text_a, "text_b": text_b, "choices": choices}
+        settings = {"valid": valid, "test": test, "text": text, "text_a": text_a, "text_b": text_b, "choices": choices}
         usual = {"label": (label, "label"), "problem": (problem, "classification")}
-        given |= {setting: "" if value == default else value for setting, (value, default) in usual.items()}
-        refuse_given(given, f"task {data!r} has rows of its own")
+        settings |= {setting: "" if value == default else value for setting, (value, default) in usual.items()}
+        refuse_given(settings, f"task {data!r} has rows of its own")
         return TASKS[data]().data(seed), []
     kind = PROBLEMS[problem]()
     tables = open_tables(data, valid, test)
+    given = [tables[split].name for split in ("valid", "test") if split in tables]
+    if len({Path(name).resolve() for name in given}) < len(given):
+        raise RecipeError(
+            f"valid and test are both {given[0]!r}; allowed: two tables, since what is chosen on one is scored on "
+            "the other; name another one, or leave one out: it is then held out of the rows to train on"
+        )
     columns = _columns(tables["train"], kind, text, text_a, text_b, choices, label)
     for table in tables.values():
         check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
@@ -101,6 +113,7 @@ def read_labelled(
     text_b: str = "",
     label: str = "label",
     choices: str = "",
+    pairs: bool | None = None,
 ) -> tuple[dict[str, tuple[Example, ...]], list[str]]:
     """Read rows to score a model on, whose labels are known already and are matched by their names.
 
@@ -113,13 +126,14 @@ def read_labelled(
         text_b: The column of the second text of a pair.
         label: The column of the label.
         choices: The column of the choices, or the columns.
+        pairs: Whether the model reads pairs of texts; None where that is not known.
 
     Returns:
         The examples of each test set by its name - a table's is ``test`` -, and a sentence about what was left out.
 
     Raises:
-        DataError: There are no such rows, a row has a label that the model does not know, or the task is of another
-            problem.
+        DataError: There are no such rows, a row has a label that the model does not know, the task is of another
+            problem, or they are single texts where the model reads pairs, or the other way round.
         RecipeError: Settings contradict one another or have no effect.
     """
     kind = PROBLEMS[problem]()
@@ -131,15 +145,17 @@ def read_labelled(
         if task.problem != problem:
             raise DataError(f"task {data!r} is {task.problem} and the model is for {problem}; give rows of that kind")
         tests = dict(task.tests)
+        _check_pairs(data, pairs, is_pair=any(row.text_b for rows in tests.values() for row in rows))
     else:
         table = _test_table(data)
         columns = _columns(table, kind, text, text_a, text_b, choices, label)
+        _check_pairs(table.name, pairs, is_pair=len(columns.texts) > 1)
         check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
         check_columns(table.name, table.columns, [label], "; name the column of labels with label=COLUMN")
         examples = _examples(table, kind, columns, notes)
         if not examples:
             raise DataError(f"{table.name}: no row has both a text and a label; fill some in, or name another table")
-        tests = {"test": tuple(kind.settled({"test": examples})["test"])}
+        tests = {"test": tuple(kind.settled({"test": examples}, labels)["test"])}
     if labels and kind.unit != "choice":
         for rows in tests.values():
             _check_known(data, rows, labels)
@@ -214,6 +230,7 @@ def read_inputs(
     text_a: str = "",
     text_b: str = "",
     choices: str = "",
+    pairs: bool | None = None,
 ) -> list[Example]:
     """Read what a model of a problem predicts from: one example without label for each row or line, empty ones too.
 
@@ -224,9 +241,11 @@ def read_inputs(
         text_a: The column of the first text of a pair.
         text_b: The column of the second text of a pair.
         choices: The column of the choices, or the columns.
+        pairs: Whether the model reads pairs of texts; None where that is not known.
 
     Raises:
-        DataError: The file cannot be found or read, lacks a column, has no text at all, or a row without choices.
+        DataError: The file cannot be found or read, lacks a column, has no text at all, or a row without choices; or
+            it has single texts where the model reads pairs, or the other way round.
         RecipeError: Settings contradict one another or have no effect.
     """
     kind = PROBLEMS[problem]()
@@ -237,11 +256,13 @@ def read_inputs(
                 "text and choices a row; name one"
             )
         refuse_given({"text": text, "text_a": text_a, "text_b": text_b, "choices": choices}, f"{path} has no columns")
+        _check_pairs(path, pairs, is_pair=False)
         lines = (Row(f"{path}:{number}", {"text": line}) for number, line in read_lines(path))
         examples = [kind.read_input(line, Columns(("text",))) for line in lines]
     else:
         table = file_table(path)
         columns = _columns(table, kind, text, text_a, text_b, choices)
+        _check_pairs(path, pairs, is_pair=len(columns.texts) > 1)
         rows = table.rows(columns.names, kind.list_columns(columns))
         examples = [kind.read_input(row, columns) for row in rows]
     if not any(example.text for example in examples):
@@ -250,6 +271,19 @@ def read_inputs(
         if not kind.inputs(example):
             raise DataError(f"{example.where}: the row has neither text nor choices; fill it in, or leave it out")
     return examples
+
+
+def _check_pairs(name: str, pairs: bool | None, *, is_pair: bool) -> None:
+    if pairs is None or pairs == is_pair:
+        return
+    if pairs:
+        raise DataError(
+            f"{name}: the model was fine-tuned on pairs of texts, and single ones are given; name the columns of both, "
+            "with text_a=COLUMN and text_b=COLUMN"
+        )
+    raise DataError(
+        f"{name}: the model was fine-tuned on single texts, and pairs are given; name one column, with text=COLUMN"
+    )
 
 
 def task_name(data: str) -> str:
@@ -331,10 +365,11 @@ def _divide(name: str, kind: Problem, parts: dict[str, list[Example]], seed: int
         counts = [f"{len(parts['train'])} to train on", *(f"{len(parts[split])} for {split}" for split in missing)]
         by_label = " by label" if any(map(kind.stratum, train)) else ""
         notes.append(f"{name}: {len(train)} rows were divided{by_label}: {', '.join(counts)} (seed {seed})")
-    known = {(example.text, example.text_b, example.choices) for example in parts["train"]}
-    num_known = sum((example.text, example.text_b, example.choices) in known for example in parts["test"])
-    if num_known:
-        notes.append(
-            f"{name}: {num_known} of {len(parts['test'])} rows for test have the text of a row to train on, which "
-            "flatters the result"
-        )
+    texts = {split: [(row.text, row.text_b, row.choices) for row in rows] for split, rows in parts.items()}
+    for split, what, other, flattered in _OVERLAPS:
+        known = {*texts[other]}
+        if num_known := sum(text in known for text in texts[split]):
+            notes.append(
+                f"{name}: {num_known} of {len(texts[split])} rows for {split} have the text of {what}, which flatters "
+                f"{flattered}"
+            )

@@ -58,6 +58,10 @@ def _write_tables(folder: Path) -> None:
         "empty_texts.csv": ["text,label", ",pos", ",neg", " ,pos"],
         "no_labels.csv": ["text,label", *(f"{sentence}," for sentence in SENTENCES)],
         "nan_labels.csv": ["text,label", *(f"{sentence},nan" for sentence in SENTENCES)],
+        "some_nan_labels.csv": [
+            "text,label",
+            *(f"{s},{('0.0', '1.0', 'NaN')[n % 3]}" for n, s in enumerate(SENTENCES)),
+        ],
         "ragged.csv": ["text,label", "one,pos", "two,neg,again", "three,pos"],
         "open_quote.csv": ["text,label", '"one,pos', "two,neg"],
         "scores.csv": ["text,label", *(f"{s},{number / 7:.3f}" for number, s in enumerate(SENTENCES))],

@@ -65,7 +65,8 @@ TABLES = [
     (f"{TUNE} data=good.csv test=unseen.csv", r"unseen.csv:3: label 'posi' does not occur .* did you mean 'pos'\?"),
     (f"{TUNE} data=empty_texts.csv", r"empty_texts.csv: no row has both a text and a label; fill some in"),
     (f"{TUNE} data=no_labels.csv", r"no_labels.csv: no row has both a text and a label; fill some in"),
-    (f"{TUNE} data=nan_labels.csv", r"nan_labels.csv: column 'label' holds a single label, 'nan'"),
+    (f"{TUNE} data=nan_labels.csv", r"nan_labels.csv:2: column 'label' holds 'nan', which stands for no label"),
+    (f"{TUNE} data=some_nan_labels.csv", r"some_nan_labels.csv:4: column 'label' holds 'NaN', which stands for no lab"),
     (f"{TUNE} data=ragged.csv", r"ragged.csv:3: the row has 3 cells where the header has 2 \(text, label\)"),
     (f"{TUNE} data=open_quote.csv", r"open_quote.csv:2: the quotes of a cell do not fit"),
     (

@@ -3,11 +3,13 @@
 import copy
 import csv
 import json
+import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -62,7 +64,9 @@ def test_the_same_seed_gives_the_same_bits(fast, fitted, rows):
 
 def test_it_is_what_the_command_makes(fast, rows, table, step, bert_run, tmp_path):
     """Of the same rows: those that the command validates and tests with are others."""
-    step("finetune", model=str(bert_run), data=str(table), valid=str(table), test=str(table), out=str(tmp_path / "run"),
+    test = tmp_path / "test.csv"
+    test.write_bytes(table.read_bytes())
+    step("finetune", model=str(bert_run), data=str(table), valid=str(table), test=str(test), out=str(tmp_path / "run"),
          **{name: value for name, value in FAST.items() if name not in ("threads", "precision")})  # fmt: skip
     model = fast().fit(*rows, validation=rows)
     command = open_classifier(tmp_path / "run")
@@ -100,6 +104,10 @@ def test_pairs(fast, rows):
     for other in (np.array(pairs), pd.DataFrame(pairs, columns=["a", "b"]), [list(pair) for pair in pairs]):
         assert np.array_equal(model.predict_proba(other), expected)
     assert not np.array_equal(model.predict_proba([(text, "") for text in texts]), expected)
+    with pytest.raises(
+        DataError, match=r"^texts: the model was fine-tuned on pairs \(a, b\) of texts, and these are sing"
+    ):
+        model.predict(texts)
 
 
 # Among scikit-learn's tools
@@ -138,6 +146,26 @@ def test_checks_of_scikit_learn(name, kind):
     getattr(estimator_checks, f"check_{name}")(kind, getattr(ptft, kind)())
 
 
+def test_only_errors_of_transformers_are_shown(fast, rows, tmp_path, monkeypatch, capsys):
+    """And what the caller has it say elsewhere stays as it is."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logger = transformers.logging.get_logger()
+    monkeypatch.setattr(transformers.utils.logging, "_tqdm_active", True)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_warning()
+    try:
+        fast(budget="1steps").fit(*rows).save(tmp_path / "model")
+        ptft.Classifier.load(tmp_path / "model")
+        assert (said, *capsys.readouterr()) == ([], "", "")
+        assert transformers.logging.get_verbosity() == logging.WARNING
+        assert transformers.logging.is_progress_bar_enabled()
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
 def test_fitting_leaves_settings_and_folders_alone(fast, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = fast(budget="1steps")
@@ -160,9 +188,10 @@ def test_what_is_saved_is_opened_and_predicts_the_same(fast, rows, tmp_path):
     model = fast().fit(texts, labels, validation=(texts, noisy))
     assert model.classifier_.calibration.temperature > 1
     model.save(tmp_path / "model")
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert np.array_equal(opened.predict_proba(texts), model.predict_proba(texts))
     assert opened.classes_.tolist() == model.classes_.tolist()
+    assert (opened.length_, ptft.Classifier.load(tmp_path / "model", length=16).length_) == (32, 16)
     (tmp_path / "new.csv").write_text("text\n" + "\n".join(texts))
     ptft.predict(model=str(tmp_path / "model"), data=str(tmp_path / "new.csv"), out=str(tmp_path / "out.csv"))
     with (tmp_path / "out.csv").open(newline="") as file:
@@ -177,7 +206,7 @@ def test_numbers_as_labels_come_back_as_numbers_in_their_order(fast, rows, tmp_p
     model.save(tmp_path / "model")
     names = json.loads((tmp_path / "model" / "head.json").read_text())["labels"]
     assert names == ["-2", "9", "10"]
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert opened.classes_.tolist() == [-2, 9, 10]
     assert np.array_equal(opened.predict_proba(rows[0]), model.predict_proba(rows[0]))
 
@@ -186,7 +215,7 @@ def test_columns_are_sorted_whatever_the_model_has(fitted, rows, tmp_path):
     fitted.save(tmp_path / "model")
     facts = json.loads((tmp_path / "model" / "head.json").read_text())
     (tmp_path / "model" / "head.json").write_text(json.dumps({**facts, "labels": ["zeta", "alpha"]}))
-    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32", length=32)
+    opened = ptft.Classifier.load(tmp_path / "model", precision="fp32")
     assert opened.classes_.tolist() == ["alpha", "zeta"]
     assert np.array_equal(opened.predict_proba(rows[0]), fitted.predict_proba(rows[0])[:, ::-1])
 
@@ -222,7 +251,9 @@ def test_numbers_are_learned(bert_run, rows, tmp_path):
         ([float("nan"), "a"], ["x", "y"], r"texts\[0\] is nan; allowed: texts, or pairs \(a, b\) of texts"),
         ([("a", "b"), "c"], ["x", "y"], r"texts\[1\] is 'c'; allowed: pairs of texts, as the first one is"),
         ([("a", "b", "c"), "c"], ["x", "y"], r"texts\[0\] is \('a', 'b', 'c'\); allowed: texts, or pairs"),
-        (["a", "b"], ["x", None], r"labels: some are text and some are not"),
+        (["a", "b"], ["x", None], r"labels\[1\] is None, which is no class"),
+        (["a", "b", "c"], ["x", "y", np.nan], r"labels\[2\] is nan, which is no class"),
+        (["a", "b", "c"], ["x", "y", 3], r"labels\[2\] is 3 and labels\[0\] is 'x': some are text and some are not"),
         (["a", "b"], [1, None], r"labels\[1\] is None, which is no class; allowed: text or whole numbers"),
         (["a", "b"], [0.5, 1.0], r"labels\[0\] is 0\.5, which is no class"),
         (["a", "b"], ["x", " "], r"labels\[1\] is ' ', which is no class"),

@@ -1,6 +1,6 @@
 """Single-label classification: one of a few labels for each text or pair."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ptft.corpus.tables import Row
-from ptft.tasks.labels import label_name, numbers_of, ordered_names
+from ptft.tasks.labels import label_name, numbers_of, ordered_names, whole_names
 from ptft.tasks.metrics import classification_figures
 from ptft.tasks.problem import Parts, Problem, Values, probability_cells, softmax
 from ptft.tasks.task import Example
@@ -30,6 +30,10 @@ class Classification(Problem):
     def read_label(self, row: Row, column: str, example: Example) -> str | None:
         """The label's text, or None where there is none."""
         return label_name(row.values[column], column, row.where) or None
+
+    def settled(self, parts: Parts, known: Collection[str] = ()) -> Parts:
+        """Labels such as 1.0 as whole numbers, where all of the column are numbers."""
+        return whole_names(parts, known)
 
     def labels(self, name: str, column: str, parts: Parts) -> tuple[str, ...]:
         """The labels of the training rows: at least two, by value if all are whole numbers, else as text."""

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ptft.corpus.tables import Row
 from ptft.errors import DataError
-from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names
+from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names, whole_names
 from ptft.tasks.multi_label_metrics import multi_label_figures
 from ptft.tasks.problem import Columns, Mistake, Parts, Problem, Values, probability_cells, read_text
 from ptft.tasks.task import Example, Label
@@ -25,8 +25,9 @@ class MultiLabel(Problem):
     """Give each text or pair any number of labels.
 
     A cell is a list, or a text whose labels stand apart by semicolons; where no cell of any split has one by bars, and
-    where none has those either by commas. A list or text that is empty means no label; null means that it is unknown,
-    and the row is left out. Targets are 1 for labels given and 0 for others; the loss is the binary cross-entropy of
+    where none has those either by commas. Rows for a model that has its labels are cut at the one of these marks that
+    leaves the fewest names unknown. A list or text that is empty means no label; null means that it is unknown, and the
+    row is left out. Targets are 1 for labels given and 0 for others; the loss is the binary cross-entropy of
     each label in nats, whose count is texts times labels.
     """
 
@@ -46,17 +47,23 @@ class MultiLabel(Problem):
         cell = row.values[column]
         return None if cell is None else label_name(cell, column, row.where)
 
-    def settled(self, parts: Parts) -> Parts:
-        """Cut labels that stand in a text at the mark that the whole column uses."""
+    def settled(self, parts: Parts, known: Collection[str] = ()) -> Parts:
+        """Cut labels that stand in a text at the mark that the whole column uses; 1.0 is 1 where all are numbers."""
+        if known:
+            return min((self._cut(parts, mark, known) for mark in _MARKS), key=lambda cut: len(_names(cut) - {*known}))
         texts = [row.label for part in parts.values() for row in part if isinstance(row.label, str)]
-        mark = next((mark for mark in _MARKS if any(mark in text for text in texts)), _MARKS[0])
-        return {
+        return self._cut(parts, next((mark for mark in _MARKS if any(mark in text for text in texts)), _MARKS[0]))
+
+    @staticmethod
+    def _cut(parts: Parts, mark: str, known: Collection[str] = ()) -> Parts:
+        cut = {
             split: [
                 replace(row, label=_several(row.label.split(mark))) if isinstance(row.label, str) else row
                 for row in part
             ]
             for split, part in parts.items()
         }
+        return whole_names(cut, known)
 
     def labels(self, name: str, column: str, parts: Parts) -> tuple[str, ...]:
         """The labels of the training rows: at least one, by value if all are whole numbers, else as text."""
@@ -117,6 +124,10 @@ class MultiLabel(Problem):
             for example, right, guess, size in zip(examples, *names, surest, strict=True)
             if right != guess
         ]
+
+
+def _names(parts: Parts) -> set[str]:
+    return {name for part in parts.values() for row in part for name in names_of(row)}
 
 
 def _several(names: Any) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ptft.corpus.tables import Cell, Row
 from ptft.errors import DataError
-from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names
+from ptft.tasks.labels import label_name, names_of, numbers_of, ordered_names, whole_names
 from ptft.tasks.problem import Columns, Mistake, Parts, Problem, Values, softmax
 from ptft.tasks.tagging_metrics import tagging_figures
 from ptft.tasks.task import Example
@@ -74,6 +74,10 @@ class TokenClassification(Problem):
                 "it in (O is usual for words outside of everything)"
             )
         return tags
+
+    def settled(self, parts: Parts, known: Collection[str] = ()) -> Parts:
+        """Tags such as 1.0 as whole numbers, where all of the column are numbers."""
+        return whole_names(parts, known)
 
     def labels(self, name: str, column: str, parts: Parts) -> tuple[str, ...]:
         """The tags of the training rows: at least two, by value if all are whole numbers, else as text."""

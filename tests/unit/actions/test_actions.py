@@ -84,12 +84,58 @@ def test_lines_of_a_text_file(classifier, tmp_path):
     assert [row["label"] for row in read(tmp_path / "out.csv")] == ["warm", "cold"]
 
 
-def test_pairs_of_texts(classifier, tmp_path):
+@pytest.fixture(scope="module")
+def pair_classifier(tmp_path_factory, step, bert_run, labelled_texts):
+    """The run folder of a stock classifier of pairs."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = (f"{text},it is {label},{label}\n" for text, label in labelled_texts)
+    (folder / "pairs.csv").write_text("text_a,text_b,label\n" + "".join(lines))
+    settings = {"data": str(folder / "pairs.csv"), "pooling": "cls", "length": 24, "budget": "2steps", "min_steps": 0}
+    step("finetune", model=str(bert_run), out=str(folder / "run"), **settings)
+    return folder / "run"
+
+
+def test_pairs_of_texts(pair_classifier, tmp_path):
     (tmp_path / "new.csv").write_text("a,b\nred sun,hot\nice,snow\n")
     settings = {"data": str(tmp_path / "new.csv"), "text_a": "a", "text_b": "b", "out": str(tmp_path / "out.csv")}
-    act("predict", model=str(classifier("bert", "mean")), **settings)
+    act("predict", model=str(pair_classifier), **settings)
     rows = read(tmp_path / "out.csv")
     assert [(row["text_a"], row["text_b"]) for row in rows] == [("red sun", "hot"), ("ice", "snow")]
+
+
+NEEDS_PAIRS = "the model was fine-tuned on pairs of texts, and single ones are given; name the columns of both"
+NEEDS_TEXTS = "the model was fine-tuned on single texts, and pairs are given; name one column"
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "given", "message"),
+    [
+        ("predict", "pairs", {"text": "a"}, rf"new\.csv: {NEEDS_PAIRS}"),
+        ("predict", "pairs", {"data": "{tmp}/new.txt"}, rf"new\.txt: {NEEDS_PAIRS}"),
+        ("predict", "texts", {"text_a": "a", "text_b": "b"}, rf"new\.csv: {NEEDS_TEXTS}"),
+        ("eval", "pairs", {"text": "a"}, rf"new\.csv: {NEEDS_PAIRS}"),
+        ("eval", "pairs", {"data": "polarity"}, f"polarity: {NEEDS_PAIRS}"),
+        ("eval", "texts", {"text_a": "a", "text_b": "b"}, rf"new\.csv: {NEEDS_TEXTS}"),
+    ],
+)
+def test_pairs_are_no_texts(verb, kind, given, message, classifier, pair_classifier, tmp_path):
+    (tmp_path / "new.csv").write_text("a,b,label\nred sun,hot,warm\nice,snow,cold\n")
+    (tmp_path / "new.txt").write_text("red sun\n")
+    model = pair_classifier if kind == "pairs" else classifier("bert", "mean")
+    settings = {"data": "{tmp}/new.csv", **given, "model": str(model), "out": "{tmp}/out"}
+    with pytest.raises(DataError, match=message):
+        act(verb, **{name: value.format(tmp=tmp_path) for name, value in settings.items()})
+
+
+def test_texts_are_cut_as_when_the_model_was_fine_tuned(classifier, pair_classifier, tmp_path):
+    (tmp_path / "new.csv").write_text(f"text,text_a,text_b\n{'red ' * 60},{'red ' * 60},blue\n")
+    for model, length in ((classifier("bert", "mean"), 32), (pair_classifier, 24)):
+        columns = {"text_a": "text_a", "text_b": "text_b"} if length == 24 else {}
+        settings = {"model": str(model), "data": str(tmp_path / "new.csv"), **columns}
+        assert f"1 were cut to {length} tokens" in act("predict", **settings, out=str(tmp_path / f"{length}.csv"))
+        assert "1 were cut to 48 tokens" in act("predict", **settings, length=48, out=str(tmp_path / f"{length}b.csv"))
+    with pytest.raises(RecipeError, match=r"length: 65 tokens are more than the model's 64 positions"):
+        act("predict", **settings, length=65, out=str(tmp_path / "out.csv"))
 
 
 def test_predict_overwrites_nothing(classifier, table, tmp_path):

@@ -1,6 +1,8 @@
 """The verb ``export``: the file gives in onnxruntime what the model gives in torch, or it is not kept."""
 
+import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -63,6 +65,47 @@ def test_a_folder_classifies_as_the_model_does(kind, pooling, tuned, tmp_path):
     check_equal(out / "model.onnx", out, open_classifier(run).eval())
     assert AutoConfig.from_pretrained(out).id2label == {0: "cold", 1: "warm"}
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+
+
+def test_the_temperature_goes_along(tuned, tmp_path):
+    shutil.copytree(tuned("bert", "cls") / "model", tmp_path / "model")
+    kept = {"temperature": 1.2345, "rows": 30}
+    (tmp_path / "model" / "calibration.json").write_text(json.dumps(kept))
+    said = ptft.export(model=str(tmp_path / "model"), out=str(tmp_path / "onnx"))
+    assert "probabilities are those of predict once logits are divided by 1.234, the temperature of calibration" in said
+    assert json.loads((tmp_path / "onnx" / "calibration.json").read_text()) == kept
+
+
+ROWS = {
+    "multiple_choice": [
+        {"text": "which is warm", "choices": ["sun", "ice", "snow"], "label": n % 3} for n in range(12)
+    ],
+    "token_classification": [{"text": "red ice is cold", "label": f"W C O {'OC'[n % 2]}"} for n in range(12)],
+}
+
+
+@pytest.mark.parametrize(
+    ("problem", "policy", "names"),
+    [
+        ("multiple_choice", "full", ["LABEL_0"]),
+        ("token_classification", "full", ["C", "O", "W"]),
+        ("token_classification", "scalar_mix", ["C", "O", "W"]),
+    ],
+)
+def test_choices_have_one_logit_and_tokens_those_of_tags(problem, policy, names, step, bert_run, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[problem]))
+    settings = {"data": str(tmp_path / "rows.jsonl"), "length": 32, "budget": "1steps", "problem": problem}
+    step("finetune", model=str(bert_run), out=str(tmp_path / "run"), policy=policy, **settings)
+    ptft.export(model=str(tmp_path / "run"), out=str(tmp_path / "onnx"))
+    classifier = open_classifier(tmp_path / "run").eval()
+
+    def logits(batch):
+        every = {"word_positions": torch.arange(batch["input_ids"].numel())} if len(names) > 1 else {}
+        shape = (*batch["input_ids"].shape, 3) if len(names) > 1 else (-1, 1)
+        return classifier({**batch, **every}).reshape(shape)
+
+    check_equal(tmp_path / "onnx" / "model.onnx", tmp_path / "onnx", logits)
+    assert AutoConfig.from_pretrained(tmp_path / "onnx").id2label == dict(enumerate(names))
 
 
 @pytest.mark.parametrize(("kind", "head"), [("bert", AutoModelForMaskedLM), ("llama", AutoModelForCausalLM)])

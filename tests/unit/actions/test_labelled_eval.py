@@ -78,6 +78,18 @@ def test_it_is_what_predictions_say(run, noisy, tmp_path):
     assert text.endswith(f"written to {tmp_path / 'found.json'}")
 
 
+@pytest.mark.parametrize("verb", ["predict", "eval"])
+def test_a_full_disk_leaves_nothing_that_is_in_the_way(verb, run, table, tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ptft.training.aside.flush", fail)
+    settings = {"model": str(run), "data": str(table), "out": str(tmp_path / "out.json"), "precision": "fp32"}
+    with pytest.raises(OSError, match="No space left"):
+        load(ACTIONS[verb], base=settings, base_origin="the test").settings.do(Silent())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_how_many_mistakes_are_shown(run, noisy):
     settings = {"model": str(run), "data": str(noisy), "text": "review", "label": "mood"}
     assert "the 2 worst of" in evaluate(**settings, mistakes=2)
@@ -108,7 +120,7 @@ def test_the_test_rows_of_a_folder(run, table, tmp_path):
 def test_the_test_sets_of_a_task(step, bert_run, tmp_path):
     step("finetune", model=str(bert_run), data="polarity", out=str(tmp_path / "run"), **{**FAST, "budget": "2steps"})
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    evaluate(model=str(tmp_path / "run"), data="polarity", out=str(tmp_path / "x.json"), length=32)
+    evaluate(model=str(tmp_path / "run"), data="polarity", out=str(tmp_path / "x.json"))
     tests = json.loads((tmp_path / "x.json").read_text())["tests"]
     assert {*tests} == {record["test"] for record in result["records"]}
     for record in result["records"]:
@@ -158,7 +170,7 @@ def test_other_problems(problem, problems, tmp_path):
     result = json.loads((problems / problem / "result.json").read_text())
     data = problems / f"{problem}.jsonl"
     out = tmp_path / "x.json"
-    text = evaluate(model=str(problems / problem), data=str(data), length=32, out=str(out))
+    text = evaluate(model=str(problems / problem), data=str(data), out=str(out))
     found = json.loads(out.read_text())["tests"]["test"]
     (record,) = result["records"]
     assert found["figures"] == {name: record[name] for name in found["figures"]}

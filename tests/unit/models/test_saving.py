@@ -1,6 +1,7 @@
 """Promise 4: what is saved is a stock model, opened here by transformers alone."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from transformers import (
 
 from ptft.errors import CheckpointError
 from ptft.models.building import grow_embeddings, open_model, read_config, save_model
-from ptft.models.classifier import attends_both_ways, default_pooling, new_classifier
+from ptft.models.classifier import Reading, attends_both_ways, default_pooling, new_classifier
 from ptft.models.classifier_files import open_classifier, save_classifier
 from ptft.tokenization import load_tokenizer
 
@@ -189,7 +190,7 @@ def our_probabilities(folder):
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "cls"), ("gpt2", "last")])
 def test_stock_pooling_opens_in_the_pipeline_with_the_names_of_labels(kind, pooling, classifier_run):
     folder = classifier_run(kind, pooling)
-    assert not (folder / "model" / "head.json").exists()
+    assert not (folder / "model" / "head.safetensors").exists()
     assert opened(AutoModelForSequenceClassification, folder / "model")[1] == clean()
     classify = pipeline("text-classification", model=str(folder / "model"), top_k=None)
     classifier, probabilities = our_probabilities(folder)
@@ -204,7 +205,8 @@ def test_other_pooling_is_a_stock_backbone_with_a_head_beside_it(kind, pooling, 
     folder = classifier_run(kind, pooling) / "model"
     assert opened(AutoModel, folder)[1] == clean()
     assert AutoConfig.from_pretrained(folder).architectures == [{"bert": "BertModel", "gpt2": "GPT2Model"}[kind]]
-    assert json.loads((folder / "head.json").read_text()) == {"pooling": pooling, "labels": ["cold", "warm"]}
+    facts = json.loads((folder / "head.json").read_text())
+    assert facts == {"reading": {"length": 32, "pairs": False}, "pooling": pooling, "labels": ["cold", "warm"]}
     assert {name: tuple(t.shape) for name, t in load_file(folder / "head.safetensors").items()} == {
         "weight": (2, 16),
         "bias": (2,),
@@ -215,10 +217,32 @@ def test_other_pooling_is_a_stock_backbone_with_a_head_beside_it(kind, pooling, 
 def test_opened_classifier_gives_equal_probabilities(kind, pooling, classifier_run, tmp_path):
     folder = classifier_run(kind, pooling)
     classifier, probabilities = our_probabilities(folder)
+    assert classifier.reading == Reading(32, pairs=False)
     save_classifier(classifier, load_tokenizer(folder / "model"), tmp_path / "model")
     again, same = our_probabilities(tmp_path)
     assert torch.equal(probabilities, same)
     assert (again.pooling, again.labels) == (classifier.pooling, classifier.labels) == (pooling, ("cold", "warm"))
+    assert again.reading == classifier.reading
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_of_models_saved_before_reading_was_kept_nothing_is_known(pooling, classifier_run, tmp_path):
+    shutil.copytree(classifier_run("bert", pooling) / "model", tmp_path / "model")
+    facts = json.loads((tmp_path / "model" / "head.json").read_text())
+    del facts["reading"]
+    (tmp_path / "model" / "head.json").write_text(json.dumps(facts))
+    if pooling == "cls":
+        (tmp_path / "model" / "head.json").unlink()
+    opened = open_classifier(tmp_path)
+    assert (opened.reading, opened.pooling) == (Reading(128, pairs=None), pooling)
+
+
+@pytest.mark.parametrize("damaged", ['{"reading": ', '{"reading": {"size": 3}}', "[]"])
+def test_facts_of_a_stock_head_that_are_damaged(damaged, classifier_run, tmp_path):
+    shutil.copytree(classifier_run("bert", "cls") / "model", tmp_path / "model")
+    (tmp_path / "model" / "head.json").write_text(damaged)
+    with pytest.raises(CheckpointError, match=r"the head in '.*model' cannot be read"):
+        open_classifier(tmp_path)
 
 
 def test_mean_pooling_leaves_padding_out(classifier_run):

@@ -29,7 +29,8 @@ def rows(examples):
 
 @pytest.mark.parametrize("name", ["people.conll", "people.conll.gz"])
 def test_words_and_tags_of_lines(in_folder, name):
-    data, notes = read_task(name, valid=name, test=name, problem="token_classification")
+    (in_folder / "valid.conll").write_text("Bo B-PER\n")
+    data, notes = read_task(name, valid="valid.conll", test=name, problem="token_classification")
     assert rows(data.train) == [(("Ann", "left"), ("B-PER", "O"), "3"), (("#", "Bo\u00a0Lee"), ("O", "B-PER"), "7")]
     assert (data.name, data.labels) == ("people", ("B-PER", "O"))
     assert notes == [f"{name}: 2 of 2 rows for test have the text of a row to train on, which flatters the result"]
@@ -63,7 +64,7 @@ def test_file_without_a_sentence(in_folder, content):
 
 
 def test_tags_are_no_labels_of_texts(in_folder):
-    message = r"people\.conll: holds words with a tag each; allowed: problem=token_classification; set it, or name"
+    message = r"people\.conll: holds words with a tag each; allowed: problem=token_classification, or a model that"
     with pytest.raises(DataError, match=message):
         read_task("people.conll")
     with pytest.raises(DataError, match=message):

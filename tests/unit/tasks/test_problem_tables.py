@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import datasets
 import pyarrow
@@ -12,7 +14,7 @@ import torch
 from ptft.errors import DataError, RecipeError
 from ptft.tasks import TASKS
 from ptft.tasks.problems import PROBLEMS
-from ptft.tasks.table import read_inputs, read_task
+from ptft.tasks.table import read_inputs, read_labelled, read_task
 from ptft.tasks.task import Example, TaskData
 
 CHOICES = "a,b,c"
@@ -38,9 +40,15 @@ def in_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def read_whole(path, problem, **given):
+    """A table, all of whose rows are in the split for training."""
+    again = shutil.copy(path, Path(path).with_name(f"again-{Path(path).name}"))
+    return read_task(path, valid=path, test=str(again), problem=problem, **given)
+
+
 def labels_of(path, problem, **given):
-    """The labels of the rows of a table, all of which are in the split for training."""
-    return [row.label for row in read_task(path, valid=path, test=path, problem=problem, **given)[0].train]
+    """The labels of the rows of a table."""
+    return [row.label for row in read_whole(path, problem, **given)[0].train]
 
 
 def test_unknown_problem(tmp_path):
@@ -127,10 +135,32 @@ def test_sets_of_labels_in_csv_and_parquet(tmp_path):
 
 def test_sets_of_labels_are_ordered_and_unknown_ones_left_out(in_folder):
     with_labels(in_folder, ["10", "9"], None, ["9"], ["-1"], [])
-    data, notes = read_task("rows.jsonl", valid="rows.jsonl", test="rows.jsonl", problem="multi_label")
+    data, notes = read_whole("rows.jsonl", "multi_label")
     assert data.labels == ("-1", "9", "10")
     assert [row.row for row in data.train] == [1, 3, 4, 5]
     assert notes[0] == "rows.jsonl: 1 row without a label was left out (first: line 2)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "expected"),
+    [
+        (["salt, pepper", "sugar"], ["salt, pepper", "sugar"], [("salt, pepper",), ("sugar",)]),
+        (["salt, pepper", "sugar"], ["salt, pepper;sugar"], [("salt, pepper", "sugar")]),
+        (["salt", "pepper"], ["salt,pepper", "salt"], [("pepper", "salt"), ("salt",)]),
+        (["salt|pepper"], [["salt|pepper"], "salt|pepper"], [("salt|pepper",)] * 2),
+        (["0", "1"], ["1.0;0.0"], [("0", "1")]),
+    ],
+)
+def test_sets_of_labels_for_a_model_that_has_them(tmp_path, labels, cells, expected):
+    """Cut as its labels want it, whatever other marks are in the column."""
+    tests, _ = read_labelled(with_labels(tmp_path, *cells), labels, problem="multi_label")
+    assert [row.label for row in tests["test"]] == expected
+
+
+@pytest.mark.parametrize("labels", [["0", "1"], ["0.0", "1.0"]])
+def test_numbers_are_found_among_a_models_labels(tmp_path, labels):
+    tests, _ = read_labelled(write(tmp_path, "a.csv", "text,label\na,1.0\nb,0.0\n"), labels, problem="classification")
+    assert [row.label for row in tests["test"]] == labels[::-1]
 
 
 def test_targets_of_sets_of_labels():
@@ -228,7 +258,7 @@ def test_right_choice(tmp_path, choices, label, index):
 
 def test_choices_in_columns(tmp_path):
     path = write(tmp_path, "a.csv", "text,a,b,c,label\nq,x,y,z,2\nr,x,y,,y\n")
-    data, _ = read_task(path, valid=path, test=path, problem="multiple_choice", choices="a, b,c")
+    data, _ = read_whole(path, "multiple_choice", choices="a, b,c")
     assert data.labels == ("0", "1", "2")
     assert [(row.choices, row.label) for row in data.train] == [(("x", "y", "z"), "2"), (("x", "y"), "1")]
 
@@ -243,7 +273,7 @@ def test_choices_in_parquet(tmp_path):
 def test_a_second_text_begins_each_choice(tmp_path):
     row = {"text_a": "He sat.", "text_b": "Then he", "choices": ["ate.", "slept."], "label": 0}
     path = jsonl(tmp_path, row, {**row, "label": 1})
-    data, _ = read_task(path, valid=path, test=path, problem="multiple_choice")
+    data, _ = read_whole(path, "multiple_choice")
     pairs = [("He sat.", "Then he ate."), ("He sat.", "Then he slept.")]
     assert PROBLEMS["multiple_choice"]().inputs(data.train[0]) == pairs
 
@@ -323,7 +353,7 @@ def sentences(folder, *rows):
 )
 def test_words_and_tags(tmp_path, words, tags):
     path = sentences(tmp_path, (words, tags), (["He", "left"], ["O", "O"]))
-    data, _ = read_task(path, valid=path, test=path, problem="token_classification")
+    data, _ = read_whole(path, "token_classification")
     assert data.labels == ("B-PER", "O")
     assert data.train[0] == Example("Ann left", ("B-PER", "O"), "", f"{path}:1", words=("Ann", "left"))
 

@@ -55,7 +55,8 @@ def in_folder(tmp_path, monkeypatch):
 def test_messy_table(in_folder):
     write(in_folder, "reviews.csv", MESSY)
     write(in_folder, "more.csv", "sentiment,review\npositive,fine\n")
-    data, notes = read_task("reviews.csv", valid="more.csv", test="more.csv", text="review", label="sentiment")
+    write(in_folder, "test.csv", "sentiment,review\nnegative,poor\n")
+    data, notes = read_task("reviews.csv", valid="more.csv", test="test.csv", text="review", label="sentiment")
     assert data.name == "reviews"
     assert data.labels == ("negative", "positive")
     assert data.train == (
@@ -64,7 +65,8 @@ def test_messy_table(in_folder):
         Example("한국어 리뷰 🙂👍🏽", "positive", "", "reviews.csv:5"),
         Example("plain", "negative", "", "reviews.csv:9"),
     )
-    assert data.valid == data.tests["test"] == (Example("fine", "positive", "", "more.csv:2"),)
+    assert data.valid == (Example("fine", "positive", "", "more.csv:2"),)
+    assert data.tests["test"] == (Example("poor", "negative", "", "test.csv:2"),)
     assert notes == [
         "reviews.csv: 1 row without a text was left out (first: line 6)",
         "reviews.csv: 2 rows without a label were left out (first: line 7)",
@@ -166,7 +168,10 @@ def test_columns_of_the_other_parts_are_checked(tmp_path):
         ([1.0, 0.0], ("0", "1")),
         (["10", "9", "many"], ("10", "9", "many")),
         (["나쁨", "좋음"], ("나쁨", "좋음")),
-        (["nan", "inf"], ("inf", "nan")),
+        (["none", "inf"], ("inf", "none")),
+        (["1.0", "0.0", "1", "-2."], ("-2", "0", "1")),
+        (["01.0", "2.0"], ("01", "2")),
+        (["3.0", "many"], ("3.0", "many")),
     ],
 )
 def test_labels_are_text_in_order(tmp_path, labels, expected):
@@ -178,6 +183,14 @@ def test_label_that_is_a_measure(tmp_path, bad):
     message = r"rows\.jsonl:2: column 'label' holds (0\.5|nan|-\.25), which is no class; allowed: text or whole numbers"
     with pytest.raises(DataError, match=message):
         read_task(**labelled(tmp_path, 1, bad))
+
+
+@pytest.mark.parametrize("labels", [["neg", "pos", "nan"], ["0.0", "1.0", "NaN"], ["x", "<NA>"], ["1", "2", "n/a"]])
+def test_label_that_stands_for_none(tmp_path, labels):
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate(labels * 3))
+    message = rf"a\.csv:{len(labels) + 1}: column 'label' holds '{labels[-1]}', which stands for no label; allowed: .*"
+    with pytest.raises(DataError, match=message):
+        read_task(write(tmp_path, "a.csv", f"text,label\n{rows}"))
 
 
 def test_label_of_another_kind(tmp_path):
@@ -198,8 +211,8 @@ def test_column_with_too_many_labels(tmp_path):
 
 def test_one_row_of_each_label_is_enough_to_train_with_a_test_part(tmp_path):
     names = [f"label{number}" for number in range(20)]
-    test = table(tmp_path, dict.fromkeys(names, 3), "test.csv")
-    data, _ = read_task(table(tmp_path, dict.fromkeys(names, 1)), valid=test, test=test)
+    valid, test = (table(tmp_path, dict.fromkeys(names, 3), f"{part}.csv") for part in ("valid", "test"))
+    data, _ = read_task(table(tmp_path, dict.fromkeys(names, 1)), valid=valid, test=test)
     assert len(data.train) == len(data.labels) == 20
 
 
@@ -276,8 +289,28 @@ def test_nothing_left_to_test_on(tmp_path):
         read_task(table(tmp_path, {"x": 1, "y": 1}))
 
 
-def test_texts_that_are_trained_and_tested_on_are_told(in_folder):
+def test_texts_that_two_parts_have_are_told(in_folder):
     table(in_folder, {"x": 3, "y": 3})
-    write(in_folder, "test.csv", "text,label\nx 0,x\nnew,x\n")
-    _, notes = read_task("a.csv", valid="test.csv", test="test.csv")
-    assert notes == ["a.csv: 1 of 2 rows for test have the text of a row to train on, which flatters the result"]
+    write(in_folder, "valid.csv", "text,label\nx 0,x\nx 1,x\nnew,x\n")
+    write(in_folder, "test.csv", "text,label\nx 0,x\nnew,x\nnewer,x\n")
+    _, notes = read_task("a.csv", valid="valid.csv", test="test.csv")
+    assert notes == [
+        "a.csv: 1 of 3 rows for test have the text of a row to train on, which flatters the result",
+        "a.csv: 2 of 3 rows for valid have the text of a row to train on, which flatters what is chosen by them",
+        "a.csv: 2 of 3 rows for test have the text of a row for valid, which flatters the result of what is chosen "
+        "there",
+    ]
+
+
+def test_rows_held_out_of_the_table_for_validation_are_told(in_folder):
+    table(in_folder, {"x": 20, "y": 20})
+    notes = read_task("a.csv", valid="a.csv")[1]
+    assert "a.csv: 4 of 4 rows for test have the text of a row for valid" in notes[-1]
+
+
+def test_one_table_for_validation_and_testing(in_folder):
+    table(in_folder, {"x": 3, "y": 3}, "train.csv")
+    table(in_folder, {"x": 3, "y": 3}, "test.csv")
+    for given in ({"data": "train.csv", "test": "test.csv"}, {"data": "."}):
+        with pytest.raises(RecipeError, match=r"valid and test are both '(\./)?test\.csv'; allowed: two tables, since"):
+            read_task(**given, valid="./test.csv")
