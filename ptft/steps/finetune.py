@@ -91,6 +91,9 @@ def train_one(
     """Fine-tune one classifier with one seed and one learning rate."""
     data = encoded.data
     classifier, missing = settings.classifier(tokenizer, data.labels, seed)
+    scale = Scale.of(data)
+    if settings.keeps_head:
+        scale.narrow(classifier.output_layer())
     compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
     if packed := is_packable(classifier.model.config) and not compiled:
         choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
@@ -107,7 +110,6 @@ def train_one(
     optimizers = settings.built(groups, module, compute)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    scale = Scale.of(data)
     targets = scale.narrowed(classifier.problem.targets(data.train, data.labels))
     texts = LabelledBatches(
         encoded.train, targets, rows, seed, numbers, classifier.problem, packed=packed, is_static=compiled
