@@ -240,7 +240,8 @@ def new_classifier(
         problem: What it is for.
 
     Returns:
-        The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
+        The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out,
+        and those of a pooler that our own head does not see.
 
     Raises:
         CheckpointError: The checkpoint cannot be opened.
@@ -269,7 +270,7 @@ def new_classifier(
         if kind == "backbone"
         else Classifier(body, None, pooling, labels, head_dropout, problem=problem)
     )
-    return made, [n for n in missing if not n.startswith(CLASSIFIER_HEADS)]
+    return made, [n for n in missing if not n.startswith((*CLASSIFIER_HEADS, "pooler."))]
 
 
 def stock_kind(config: PretrainedConfig, pooling: Pooling, problem: Problem) -> Head:

@@ -248,11 +248,24 @@ def test_pretrained_model_is_no_classifier(bert_run):
         open_classifier(bert_run)
 
 
-def test_damaged_head(classifier_run, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("head.json", lambda _: b'{"pooling": "mean"', "Expecting"),
+        ("head.json", lambda _: b'{"pooling": "mean"}', "'labels'"),
+        ("head.json", lambda _: b"[]", "list"),
+        ("head.json", lambda old: old.replace(b'"mean"', b'"mittel"'), "there is no pooling 'mittel'"),
+        ("head.json", lambda old: old.replace(b'"warm"', b'"warm", "hot"'), "size mismatch"),
+        ("head.json", lambda old: old.replace(b"{", b'{"scalar_mix": true,', 1), "'mix.weights'"),
+        ("head.safetensors", lambda old: old[:40], "header"),
+        ("head.safetensors", lambda old: b"", "header"),
+    ],
+)
+def test_damaged_head(name, damage, sentence, classifier_run, tmp_path):
     classifier, _ = our_probabilities(classifier_run("bert", "mean"))
     save_classifier(classifier, load_tokenizer(classifier_run("bert", "mean") / "model"), tmp_path)
-    (tmp_path / "head.json").write_text('{"pooling": "mean"')
-    with pytest.raises(CheckpointError, match=r"the head in .* cannot be read"):
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(CheckpointError, match=r"the head in .* cannot be read: .*" + sentence):
         open_classifier(tmp_path)
 
 
