@@ -12,6 +12,7 @@ from transformers import AutoModelForTokenClassification, pipeline
 
 from ptft.api import predict
 from ptft.errors import DataError, RecipeError
+from ptft.finetuning.policies import POLICIES
 from ptft.models.classifier_files import open_classifier
 
 TINY = {"length": 48, "min_steps": 0, "lr": 0.01, "log_every_steps": 1, "rows_per_step": 16, "budget": "60steps"}
@@ -102,9 +103,9 @@ def test_it_learns_and_predicts_what_it_scored(problem, kind, finetune, tables, 
 
 
 @pytest.mark.parametrize("problem", METRICS)
-@pytest.mark.parametrize("policy", ["frozen", "scalar_mix", "last_k"])
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"full"}))
 def test_policies_hold_for_every_problem(problem, policy, finetune, tables, bert_run):
-    result = finetune(model=str(bert_run), data=tables[problem], problem=problem, policy=policy, budget="10steps")
+    result = finetune(model=str(bert_run), data=tables[problem], problem=problem, policy=policy, budget="5steps")
     assert np.isfinite(result[f"test.{METRICS[problem]}"])
 
 
