@@ -50,6 +50,8 @@ class Policy(Settings, ABC):
     """Whether the checkpoint's language-model head is wanted."""
     mixes_layers: ClassVar[bool] = False
     """Whether the head sees a weighted sum of all layers instead of the last one."""
+    trains_embeddings: ClassVar[bool] = True
+    """Whether words' embeddings are trained at some time, so that new tokens can be learned."""
 
     @abstractmethod
     def rate(self, depth: int, top: int) -> Rate:

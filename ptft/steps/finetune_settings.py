@@ -227,6 +227,11 @@ class FinetuneSettings(TrainingStep):
             raise DeviceError(f"policy: {self.policy.name} is not supported under FSDP; use full, or DDP")
         if self.init == "scratch":
             return
+        if (self.added_tokens or self.added_special_tokens) and not self.policy.trains_embeddings:
+            raise RecipeError(
+                f"added_tokens: {self.policy.name} leaves the embeddings as they are, and new tokens would learn "
+                "nothing; leave them out, or take another policy, such as full"
+            )
         open_model(self.model, "backbone", 0, shapes_only=True)
         if self.tokenizer:
             own = load_tokenizer(tokenizer_folder(self.model))
