@@ -179,12 +179,18 @@ def encode_examples(
 
 
 def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
-    """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first."""
+    """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first.
+
+    Where a tokenizer has no border between the texts of a pair, as those of decoders, its end of text is put there
+    (Radford et al. 2018, section 3.3, have a token of its own, whose embedding is new).
+    """
     if not examples:
         return EncodedTexts([], None, 0, _padding(tokenizer), length)
     pairs = any(second for _, second in examples)
     first = [a for a, _ in examples]
-    second = [b for _, b in examples] if pairs else None
+    has_border = tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False)
+    border = "" if has_border else tokenizer.eos_token or " "
+    second = [b and border + b for _, b in examples] if pairs else None
     encoded = tokenizer(first, second, truncation="longest_first", max_length=length)
     full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) == length]  # these may have been longer
     whole = tokenizer([first[i] for i in full], second and [second[i] for i in full], verbose=False) if full else {}
