@@ -64,7 +64,8 @@ class Classifier(nn.Module):
     Args:
         model: A stock sequence or token classifier (``head`` None) or a stock backbone.
         head: A linear layer on the pooled hidden states, or None.
-        pooling: How hidden states become one vector a text; words are told by their first token.
+        pooling: How hidden states become one vector a text; words are told by their first token, under causal attention
+            by their last one, which alone has seen all of the word.
         labels: Their names, in the order of the logits.
         dropout: On what our own head sees.
         mix: Takes all layers for our own head, in place of the last one; or None.
@@ -123,9 +124,10 @@ class Classifier(nn.Module):
         self, hidden: Float[Tensor, "rows seq width"], batch: Mapping[str, Tensor]
     ) -> Float[Tensor, "units pooled"]:
         """One vector a text or word from the hidden states of a batch."""
-        if self.problem.unit == "word":
-            return hidden.flatten(0, 1)[batch["word_positions"]]
         config = self.model.config
+        if self.problem.unit == "word":
+            first_or_last = int(not attends_both_ways(config))
+            return hidden.flatten(0, 1)[batch["word_positions"][:, first_or_last]]
         # The stock class finds the last token by its id.
         finds_last = self.head is None and is_decoder_config(config) and config.pad_token_id is not None
         not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None

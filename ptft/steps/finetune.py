@@ -288,3 +288,7 @@ def _say_truncation(encoded: Encoded, display: Display) -> None:
     if cut:
         shares = ", ".join(f"{count} of {len(parts[name].ids)} {name}" for name, count in cut.items())
         display.say(f"cut to {encoded.train.length} tokens: {shares} texts")
+    lost = {name: texts.num_lost for name, texts in parts.items() if texts.num_lost}
+    if lost:
+        shares = ", ".join(f"{count} of {parts[name].num_units} {name}" for name, count in lost.items())
+        display.say(f"left out by the tokenizer: {shares} words; they are not learned, and count as wrong")

@@ -2,7 +2,9 @@
 
 import pytest
 
-from ptft.finetuning.texts import encode_texts
+from ptft.finetuning.texts import encode_examples, encode_texts
+from ptft.tasks.problems.token_classification import TokenClassification
+from ptft.tasks.task import Example
 
 
 def decoded(tokenizer, encoded):
@@ -30,3 +32,35 @@ def test_the_longer_text_of_a_decoders_pair_is_cut_first_and_the_border_stays(gp
 def test_an_encoders_pair_has_its_own_border(bert_tokenizer):
     encoded = encode_texts([("red", "ice")], bert_tokenizer, 32)
     assert encoded.ids[0] == bert_tokenizer("red", "ice")["input_ids"]
+
+
+def words_of(tokenizer, *words, length=32):
+    example = Example(" ".join(words), "", words=words)
+    return encode_examples([example], TokenClassification(), tokenizer, length)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_a_word_is_from_its_first_to_its_last_token(kind, request):
+    tokenizer = request.getfixturevalue(f"{kind}_tokenizer")
+    words = ("red", "unbelievableness", "ice")
+    encoded = words_of(tokenizer, *words)
+    (places,) = encoded.words
+    for word, (first, last) in zip(words, places, strict=True):
+        assert tokenizer.decode(encoded.ids[0][first : last + 1]).strip() == word
+    assert places[1, 1] > places[1, 0]
+    assert places[2, 0] > places[1, 1]
+
+
+def test_a_word_that_is_cut_ends_with_the_last_token_that_is_left(gpt_tokenizer):
+    encoded = words_of(gpt_tokenizer, "red", "unbelievableness", "ice", length=6)
+    assert encoded.words[0][1:, 1].tolist() == [5, -1]
+    assert (encoded.num_truncated, encoded.num_lost) == (1, 0)
+
+
+def test_a_word_that_the_tokenizer_leaves_out_is_not_cut_off(bert_tokenizer):
+    """A space without width, as there are many in crawled text; at the beginning of a word it does no harm."""
+    encoded = words_of(bert_tokenizer, "red", "\u200b", "\u200bsun", "\u200b")
+    assert (encoded.words[0][:, 0] >= 0).tolist() == [True, False, True, False]
+    assert (encoded.num_truncated, encoded.num_lost) == (0, 2)
+    cut = words_of(bert_tokenizer, "red", "\u200b", *["sun"] * 9, length=5)
+    assert (cut.num_truncated, cut.num_lost) == (1, 1)

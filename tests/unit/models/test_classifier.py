@@ -9,6 +9,7 @@ from ptft.finetuning.texts import EncodedTexts
 from ptft.models.building import max_positions
 from ptft.models.classifier import attends_both_ways, is_decoder_config, new_classifier, stock_kind
 from ptft.models.classifier_files import open_classifier
+from ptft.models.packed_attention import is_packable
 from ptft.tasks.problems.classification import Classification
 from ptft.tasks.problems.token_classification import TokenClassification
 
@@ -36,7 +37,9 @@ SHAPES = {
     "bloom": {**IDS, "hidden_size": 16, "n_layer": 2, "n_head": 2},
 }
 OTHER_DECODERS = ["gemma2", "gpt_neo", "phi", "bloom"]  # whose stock head is not known here
-TEXTS = EncodedTexts([[5, 6, 7], [8, 9, 10, 11]], None, 0, 0, 16, words=[np.array([0, 1]), np.array([1, 2])])
+TEXTS = EncodedTexts(
+    [[5, 6, 7], [8, 9, 10, 11]], None, 0, 0, 16, words=[np.array([[0, 0], [1, 2]]), np.array([[1, 2], [3, 3]])]
+)
 
 
 def config_of(name, **more):
@@ -93,11 +96,18 @@ def test_a_decoder_whose_stock_head_is_not_known_gets_one_of_ours(name):
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "modernbert", "eurobert", "xlnet", "gpt2", "llama"])
 def test_tags_are_those_of_the_stock_class(name):
+    """At a word's first token; of a decoder, which has seen all of the word only there, at its last one."""
     classifier = classifier_of(name, problem=TokenClassification())
     given = batch()
+    first, last = torch.tensor([[0, 1], [1, 3]]), torch.tensor([[0, 2], [2, 3]])
+    rows = torch.arange(2)[:, None] * given["input_ids"].shape[1]
+    told_by = (rows + (last if name in ("xlnet", "gpt2", "llama") else first)).flatten()
     with torch.no_grad():
         stock = classifier.model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).logits
-        torch.testing.assert_close(classifier(given), stock.flatten(0, 1)[given["word_positions"]])
+        torch.testing.assert_close(classifier(given), stock.flatten(0, 1)[told_by])
+        if is_packable(classifier.model.config):
+            packed = TEXTS.batch(np.arange(2), packed=True).tensors
+            torch.testing.assert_close(classifier(packed), classifier(given), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "concat"])

@@ -145,6 +145,18 @@ def test_words_that_are_cut_off_are_told_and_count_as_wrong(finetune, tables, be
     assert "-" in out.read_text().splitlines()[1]
 
 
+def test_words_that_a_tokenizer_leaves_out_are_told(finetune, bert_run, tmp_path):
+    rows = [{"text": ["red", "\u200b", "ice"], "label": ["B-WARM", "O", "B-COLD"]} for _ in range(20)]
+    display = Listener()
+    finetune(model=str(bert_run), data=write(tmp_path / "words.jsonl", rows), problem="token_classification",
+             budget="2steps", display=display)  # fmt: skip
+    sentence = (
+        "left out by the tokenizer: 16 of 48 training, 2 of 6 validation, 2 of 6 test words; they are not learned"
+    )
+    assert f"{sentence}, and count as wrong" in display.sentences
+    assert not any(sentence.startswith("cut to") for sentence in display.sentences)
+
+
 def test_a_model_that_answers_the_same_to_all_is_named(finetune, tables, bert_run, tmp_path, step, table):
     display = Listener()
     result = step("finetune", **{**TINY, "budget": "1steps", "lr": 1e-12}, data=str(table), model=str(bert_run),
