@@ -98,10 +98,11 @@ class AuxiliaryBatches(BatchSource):
         return replace(batch, tensors=batch.tensors | added, counts=counts, num_predictions=len(positions))
 
     def _masked(
-        self, step: int, index: Int[ndarray, " texts"]
+        self, step: int, index: Int[ndarray, " examples"]
     ) -> tuple[Int[Tensor, "rows seq"], Int[Tensor, "rows seq"]]:
         """Masked inputs and labels, placed as the texts of the batch are."""
         texts = self._batches.texts
+        index = texts.texts_of(index)
         lengths = np.array([len(texts.ids[i]) for i in index])
         ids = np.full((len(index), lengths.max()), texts.pad)
         for row, i in enumerate(index):

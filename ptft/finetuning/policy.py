@@ -50,6 +50,8 @@ class Policy(Settings, ABC):
     """Whether the checkpoint's language-model head is wanted."""
     mixes_layers: ClassVar[bool] = False
     """Whether the head sees a weighted sum of all layers instead of the last one."""
+    trains_embeddings: ClassVar[bool] = True
+    """Whether words' embeddings are trained at some time, so that new tokens can be learned."""
 
     @abstractmethod
     def rate(self, depth: int, top: int) -> Rate:
@@ -79,7 +81,8 @@ class Policy(Settings, ABC):
 
         Args:
             module: Around an adapted classifier.
-            new: Names of weights of the classifier's model that were drawn anew, which go with the head.
+            new: Names of weights of the classifier's model that were drawn anew, which go with the head; adapters too
+                leave them to be trained.
             lr: The run's peak learning rate.
             weight_decay: Of matrices.
             first_step: The step with which an epoch begins.
@@ -91,6 +94,8 @@ class Policy(Settings, ABC):
         top = model.config.num_hidden_layers + 1
         depth_by_name = depths(model, by_layer=self.by_layer) | dict.fromkeys(new, top)
         depth = {id(parameter): depth_by_name[name] for name, parameter in model.named_parameters()}
+        for name in new:
+            model.get_parameter(name).requires_grad_(True)
         by_rate: defaultdict[Rate, list[tuple[str, nn.Parameter]]] = defaultdict(list)
         for name, parameter in module.named_parameters():
             rate = self.rate(depth.get(id(parameter), top), top)

@@ -31,6 +31,14 @@ class Scale:
             return targets
         return ((np.asarray(targets, np.float64) - self.mean) / self.deviation).astype(np.float32)
 
+    def narrow(self, layer: nn.Linear) -> None:
+        """Let a layer that answers on the labels' own scale go on on the narrow one, in place."""
+        if self == Scale():
+            return
+        with torch.no_grad():
+            layer.weight.div_(self.deviation)
+            layer.bias.sub_(self.mean).div_(self.deviation)
+
     def widen(self, layer: nn.Linear) -> None:
         """Let a layer that was trained on the narrow scale answer on the labels' own, in place."""
         if self == Scale():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,8 +36,10 @@ class EncodedTexts:
         pad: Id of padding.
         length: The longest input in tokens.
         bounds: The first text of each example, and the number of texts; None where an example is a text.
-        words: Of each text the place of each word's first token, -1 for words that were cut off; None where words are
-            not told apart.
+        words: Of each text the places of each word's first and last token, shaped (words, 2), -1 for words that have
+            none; None where words are not told apart.
+        num_lost: How many words have no token though they were not cut off: the tokenizer leaves out all they are made
+            of, such as spaces without width.
     """
 
     ids: list[list[int]]
@@ -46,7 +48,8 @@ class EncodedTexts:
     pad: int
     length: int
     bounds: Int[ndarray, " ends"] | None = None
-    words: list[NDArray[np.int64]] | None = None
+    words: list[Int[ndarray, "words 2"]] | None = None
+    num_lost: int = 0
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -67,7 +70,7 @@ class EncodedTexts:
         """The numbers of the things that a batch of the examples at ``index`` gives logits for."""
         if self.words is None:
             return self.texts_of(index)
-        return np.concatenate([self._word_ends[i] + np.flatnonzero(self.words[i] >= 0) for i in index])
+        return np.concatenate([self._word_ends[i] + np.flatnonzero(_with_token(self.words[i])) for i in index])
 
     @cached_property
     def _word_ends(self) -> Int[ndarray, " ends"]:
@@ -104,7 +107,7 @@ class EncodedTexts:
         if self.segments is not None:
             arrays["token_type_ids"] = self._padded(self.segments, texts, width, 0)
         if self.words is not None:
-            rows = [row * width + self.words[i][self.words[i] >= 0] for row, i in enumerate(texts)]
+            rows = [row * width + self.words[i][_with_token(self.words[i])] for row, i in enumerate(texts)]
             arrays["word_positions"] = np.concatenate(rows)
         if packed:
             arrays = self._shared(arrays, lengths, width)
@@ -128,7 +131,7 @@ class EncodedTexts:
         if self.words is None:
             of_texts: NDArray[Any] = np.asarray(targets)[index]
             return of_texts
-        return np.concatenate([targets[i][self.words[i] >= 0] for i in index])
+        return np.concatenate([targets[i][_with_token(self.words[i])] for i in index])
 
     def _shared(
         self, arrays: Mapping[str, Int[ndarray, "texts seq"]], lengths: Int[ndarray, " texts"], width: int
@@ -149,7 +152,7 @@ class EncodedTexts:
         if "token_type_ids" in arrays:
             shared["token_type_ids"] = layout.placed(arrays["token_type_ids"], lengths)
         if "word_positions" in arrays:
-            shared["word_positions"] = layout.moved(arrays["word_positions"], width)
+            shared["word_positions"] = layout.moved(arrays["word_positions"].ravel(), width).reshape(-1, 2)
         return shared
 
     def some(self, index: Sequence[int]) -> "EncodedTexts":
@@ -179,16 +182,20 @@ def encode_examples(
 
 
 def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
-    """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first."""
+    """Tokenise texts (second text empty) or pairs, cut to ``length`` tokens, the longer text of a pair first.
+
+    Where a tokenizer has no border between the texts of a pair, as those of decoders, its end of text is put there
+    (Radford et al. 2018, section 3.3, have a token of its own, whose embedding is new).
+    """
     if not examples:
         return EncodedTexts([], None, 0, _padding(tokenizer), length)
     pairs = any(second for _, second in examples)
     first = [a for a, _ in examples]
-    second = [b for _, b in examples] if pairs else None
+    has_border = tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False)
+    border = "" if has_border else tokenizer.eos_token or " "
+    second = [b and border + b for _, b in examples] if pairs else None
     encoded = tokenizer(first, second, truncation="longest_first", max_length=length)
-    full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) == length]  # these may have been longer
-    whole = tokenizer([first[i] for i in full], second and [second[i] for i in full], verbose=False) if full else {}
-    cut = sum(len(ids) > length for ids in whole.get("input_ids", []))
+    cut = sum(bool(text.overflowing) for text in encoded.encodings)
     pad = _padding(tokenizer)
     ids, segments = encoded["input_ids"], encoded.get("token_type_ids")
     if not all(ids):  # an empty text of a decoder's tokenizer, which adds no special tokens: one token stands for it
@@ -199,19 +206,31 @@ def encode_texts(examples: Sequence[tuple[str, str]], tokenizer: PreTrainedToken
 
 
 def _encode_words(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedTexts:
-    """Words with a space between them; the first token of a word is the one that its first character is part of."""
+    """Words with a space between them; the tokens of a word are those that its characters are part of."""
     encoded = tokenizer(
         [" ".join(words) for words in texts], truncation=True, max_length=length, return_offsets_mapping=True
     )
-    places = []
-    for words, spans in zip(texts, encoded["offset_mapping"], strict=True):
-        starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
-        token = {at: index for index, (start, end) in reversed([*enumerate(spans)]) for at in range(start, end)}
-        places.append(np.array([token.get(int(start), -1) for start in starts], np.int64))
-    cut = sum(bool((found < 0).any()) for found in places)
+    is_cut = [bool(text.overflowing) for text in encoded.encodings]
+    places, num_lost = [], 0
+    for words, spans, cut in zip(texts, encoded["offset_mapping"], is_cut, strict=True):
+        owner = [number for at, word in enumerate(words) for number in (*[at] * len(word), -1)]  # of each character
+        found = np.full((len(words), 2), -1)
+        for token, (start, end) in enumerate(spans):
+            for word in {*owner[start:end]} - {-1}:
+                found[word] = found[word, 0] if found[word, 0] >= 0 else token, token
+        has_token = np.flatnonzero(_with_token(found))
+        num_lost += (has_token.max(initial=-1) + 1 if cut else len(words)) - len(has_token)
+        places.append(found)
     return EncodedTexts(
-        encoded["input_ids"], encoded.get("token_type_ids"), cut, _padding(tokenizer), length, words=places
-    )
+        encoded["input_ids"], encoded.get("token_type_ids"), sum(is_cut), _padding(tokenizer), length,
+        words=places, num_lost=int(num_lost),
+    )  # fmt: skip
+
+
+def _with_token(words: Int[ndarray, "words 2"]) -> Bool[ndarray, " words"]:
+    """Which words have a token."""
+    found: Bool[ndarray, " words"] = words[:, 0] >= 0
+    return found
 
 
 def _padding(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -39,16 +39,6 @@ _TRAINS = {
     "classification": "classification",
     "token_classification": "token classification",
 }
-_DROPOUTS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-    "attention_dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-)
 _POSITION_NAMES = ("position_embeddings", "positions_embed", "wpe")
 _FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
 _ROWS_MULTIPLE = 64
@@ -91,9 +81,14 @@ def new_config(
 
 def set_dropout(config: PretrainedConfig, dropout: float) -> None:
     """Give every dropout that a configuration has this rate."""
-    for name in _DROPOUTS:
-        if getattr(config, name, None) is not None:
-            setattr(config, name, dropout)
+    for name in _dropouts(config.to_dict()):
+        setattr(config, name, dropout)
+
+
+def _dropouts(values: Mapping[str, Any]) -> list[str]:
+    """The names of a configuration's dropout rates, those of stock heads included; None is no rate of its own."""
+    rates = [name for name in values if name.endswith(("dropout", "dropout_prob", "dropout_rate", "pdrop"))]
+    return [name for name in rates if isinstance(values[name], int | float) and not isinstance(values[name], bool)]
 
 
 def check_shape(
@@ -128,7 +123,7 @@ def _shaped(
         if name not in free:
             raise RecipeError(f"shape.{name}: {preset.model_type} has no such attribute{nearest(name, free)}")
     length_name = "n_positions" if "n_positions" in known else "max_position_embeddings"
-    values = {**preset.shape, length_name: positions, **{name: dropout for name in _DROPOUTS if name in known}, **shape}
+    values = {**preset.shape, length_name: positions, **dict.fromkeys(_dropouts(known), dropout), **shape}
     ids = {name: value for name, value in from_tokenizer.items() if name in known}
     try:
         config = AutoConfig.for_model(preset.model_type, **values, **ids)
@@ -368,7 +363,11 @@ def check_length(length: int, positions: int) -> None:
         raise RecipeError(f"length: {length} tokens are more than the model's {positions} positions; give at most that")
 
 
-_PADDED_POSITIONS = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer"}
+# Those of transformers with an encoder for text that count positions from the padding's id on.
+_PADDED_POSITIONS = {
+    "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -20,7 +20,7 @@ from ptft.models.building import (
     read_config,
     set_dropout,
 )
-from ptft.models.packed_attention import packed_inputs
+from ptft.models.inputs import stock_inputs
 from ptft.models.pooling import Pooling, pool, pooled_width
 from ptft.models.scalar_mix import ScalarMix
 from ptft.tasks.calibration import Calibration
@@ -31,21 +31,23 @@ _CLASSIFICATION = Classification()
 # What stock classes call the problems that their sequence classifier solves.
 PROBLEM_TYPES: Mapping[str, Any] = {"regression": "regression", "multi_label": "multi_label_classification"}
 _HEAD_STD = 0.02
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Poolings that the stock sequence-classification class of an architecture has; decoders of every kind have ``last``.
+_DECODERS = ("openai-gpt", "gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "gemma")
+# Architectures whose head is a part of its own that takes the first token out of the hidden states.
+_FIRST_TOKEN = ("roberta", "xlm-roberta", "camembert", "electra")
+# Poolings of the stock sequence classifiers that are known here; of others the backbone is taken.
 _STOCK_POOLINGS: Mapping[str, tuple[Pooling, ...]] = {
-    "bert": ("cls",),
-    "roberta": ("cls",),
-    "distilbert": ("cls",),
+    **dict.fromkeys(("bert", "distilbert", *_FIRST_TOKEN), ("cls",)),
     "modernbert": ("cls", "mean"),
+    **dict.fromkeys(_DECODERS, ("last",)),
 }
-_DECODERS = {"openai-gpt", "gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "gemma"}
 
 
 def is_decoder_config(config: PretrainedConfig) -> bool:
-    """Whether a configuration is of a causal language model."""
-    names = config.architectures or []
-    return config.model_type in _DECODERS or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in names)
+    """Whether a configuration is of an architecture that is made for causal language modelling, and for no masked one.
+
+    Which of its stock classes was saved does not matter: a decoder stays one once it is a classifier.
+    """
+    return has_head(config, "causal_lm") and not has_head(config, "masked_lm")
 
 
 def attends_both_ways(config: PretrainedConfig) -> bool:
@@ -78,7 +80,8 @@ class Classifier(nn.Module):
     Args:
         model: A stock sequence or token classifier (``head`` None) or a stock backbone.
         head: A linear layer on the pooled hidden states, or None.
-        pooling: How hidden states become one vector a text; words are told by their first token.
+        pooling: How hidden states become one vector a text; words are told by their first token, under causal attention
+            by their last one, which alone has seen all of the word.
         labels: Their names, in the order of the logits.
         dropout: On what our own head sees.
         mix: Takes all layers for our own head, in place of the last one; or None.
@@ -151,9 +154,10 @@ class Classifier(nn.Module):
         self, hidden: Float[Tensor, "rows seq width"], batch: Mapping[str, Tensor]
     ) -> Float[Tensor, "units pooled"]:
         """One vector a text or word from the hidden states of a batch."""
-        if self.problem.unit == "word":
-            return hidden.flatten(0, 1)[batch["word_positions"]]
         config = self.model.config
+        if self.problem.unit == "word":
+            first_or_last = int(not attends_both_ways(config))
+            return hidden.flatten(0, 1)[batch["word_positions"][:, first_or_last]]
         # The stock class finds the last token by its id.
         finds_last = self.head is None and is_decoder_config(config) and config.pad_token_id is not None
         not_padding = batch["input_ids"] != config.pad_token_id if finds_last else None
@@ -183,9 +187,7 @@ class Classifier(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-        inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch}
-        if "parts" in batch:
-            inputs |= packed_inputs(self.model, batch)
+        inputs = stock_inputs(self.model, batch)
         if is_decoder_config(self.model.config) and getattr(self.model.config, "use_cache", False):
             inputs["use_cache"] = False  # keys and values are kept for generation only
         return inputs
@@ -206,7 +208,7 @@ def _bert_head(model: Any, pooled: Tensor) -> Tensor:
     return logits
 
 
-def _roberta_head(model: Any, pooled: Tensor) -> Tensor:
+def _first_token_head(model: Any, pooled: Tensor) -> Tensor:
     logits: Tensor = model.classifier(pooled.unsqueeze(1))
     return logits
 
@@ -224,8 +226,8 @@ def _modernbert_head(model: Any, pooled: Tensor) -> Tensor:
 def _token_head(model: Any, words: Tensor) -> Tensor:
     """What the stock token classifiers of all architectures do with a token's vector."""
     hidden = model.head(words) if hasattr(model, "head") else words
-    dropped = (model.drop if hasattr(model, "drop") else model.dropout)(hidden)
-    logits: Tensor = (model.score if hasattr(model, "score") else model.classifier)(dropped)
+    dropout: Any = getattr(model, "drop", None) or getattr(model, "dropout", nn.Identity())  # some have none
+    logits: Tensor = (model.score if hasattr(model, "score") else model.classifier)(dropout(hidden))
     return logits
 
 
@@ -237,9 +239,9 @@ def _decoder_head(model: Any, pooled: Tensor) -> Tensor:
 # What the stock sequence classifier of an architecture does with one vector a text.
 _STOCK_HEADS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
     "bert": _bert_head,
-    "roberta": _roberta_head,
     "distilbert": _distilbert_head,
     "modernbert": _modernbert_head,
+    **dict.fromkeys(_FIRST_TOKEN, _first_token_head),
     **dict.fromkeys(_DECODERS, _decoder_head),
 }
 
@@ -270,7 +272,8 @@ def new_classifier(
         problem: What it is for.
 
     Returns:
-        The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out.
+        The classifier, and the names of weights that the checkpoint lacks, those of the classification head left out,
+        and those of a pooler that our own head does not see.
 
     Raises:
         CheckpointError: The checkpoint cannot be opened.
@@ -280,7 +283,7 @@ def new_classifier(
         set_dropout(config, dropout)
     if is_decoder_config(config):
         config.is_causal = not both_ways  # stock decoders heed it
-    kind = "backbone" if mixes_layers else _stock_kind(config, pooling, problem)
+    kind = "backbone" if mixes_layers else stock_kind(config, pooling, problem)
     if kind != "backbone":
         config.id2label = dict(enumerate(labels or ["LABEL_0"]))
         config.label2id = {label: index for index, label in config.id2label.items()}
@@ -292,16 +295,17 @@ def new_classifier(
         body = new_model(config, kind, seed, embedding_std=embedding_std)
     else:
         body, missing = open_model(model, kind, seed, config)
-    head_dropout = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
+    its_own = getattr(config, "hidden_dropout_prob", None) or getattr(config, "resid_pdrop", None) or 0.0
+    head_dropout = its_own if dropout is None else dropout
     made = (
         own_head(body, pooling, labels, head_dropout, problem, mixes_layers=mixes_layers)
         if kind == "backbone"
         else Classifier(body, None, pooling, labels, head_dropout, problem=problem)
     )
-    return made, [n for n in missing if not n.startswith(CLASSIFIER_HEADS)]
+    return made, [n for n in missing if not n.startswith((*CLASSIFIER_HEADS, "pooler."))]
 
 
-def _stock_kind(config: PretrainedConfig, pooling: Pooling, problem: Problem) -> Head:
+def stock_kind(config: PretrainedConfig, pooling: Pooling, problem: Problem) -> Head:
     """The stock class that does it, or the backbone, on which a head of ours is put."""
     if problem.unit == "word":
         return "token_classification" if has_head(config, "token_classification") else "backbone"
@@ -311,8 +315,8 @@ def _stock_kind(config: PretrainedConfig, pooling: Pooling, problem: Problem) ->
 
 
 def stock_poolings(config: PretrainedConfig) -> tuple[Pooling, ...]:
-    """The poolings that the architecture's stock sequence classifier has."""
-    return ("last",) if is_decoder_config(config) else _STOCK_POOLINGS.get(config.model_type, ())
+    """The poolings that the architecture's stock sequence classifier has; none of an architecture not known here."""
+    return _STOCK_POOLINGS.get(config.model_type, ())
 
 
 def own_head(
@@ -328,8 +332,8 @@ def own_head(
     pooler = getattr(body, "pooler", None)
     if pooler is not None:  # kept, so that the stock backbone finds all its weights again, but it learns nothing here
         pooler.requires_grad_(False)
-    width = body.config.hidden_size if problem.unit == "word" else pooled_width(body.config.hidden_size, pooling)
-    head = nn.Linear(width, problem.num_outputs(labels))
+    width = getattr(body.config, "word_embed_proj_dim", body.config.hidden_size)  # OPT may project its last states
+    head = nn.Linear(width if problem.unit == "word" else pooled_width(width, pooling), problem.num_outputs(labels))
     mix = ScalarMix(body.config.num_hidden_layers + 1) if mixes_layers else None
     made = Classifier(body, head, pooling, labels, dropout, mix, problem)
     made.forget_head()

@@ -4,17 +4,19 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError
 from ptft.models.building import checkpoint_folder, open_model, read_config, save_model
-from ptft.models.classifier import PROBLEM_TYPES, Classifier, Reading, own_head, stock_poolings
+from ptft.models.classifier import PROBLEM_TYPES, Classifier, Reading, is_decoder_config, own_head, stock_poolings
+from ptft.models.pooling import Pooling
 from ptft.models.scalar_mix import ScalarMix
 from ptft.tasks.calibration import Calibration
 from ptft.tasks.problems import PROBLEMS
@@ -23,7 +25,9 @@ from ptft.tasks.problems.classification import Classification
 _CLASSIFICATION = Classification()
 _STOCK_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
 _CALIBRATION = "calibration.json"
-_FACTS = "head.json"
+_READING = "reading.json"
+# What reading files raises that were cut off or changed.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 _MIX = "mix."  # begins the names of the mixture's weights
 
 
@@ -52,22 +56,23 @@ def _head_folder(name: str | Path, config: PretrainedConfig) -> Path | None:
 
 
 def save_classifier(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a stock checkpoint and ``head.json``, and a head of ours into ``head.safetensors``.
+    """Write a stock checkpoint, and a head of ours beside it into ``head.safetensors`` and ``head.json``.
 
-    A temperature that was fitted goes into ``calibration.json``.
+    How it reads texts goes into ``reading.json``, a temperature that was fitted into ``calibration.json``.
     """
     save_model(classifier.model, tokenizer, folder)
     save_calibration(classifier, folder)
-    facts: dict[str, Any] = {"reading": asdict(classifier.reading)}
-    if classifier.head is not None:
-        own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
-        save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
-        facts |= {"pooling": classifier.pooling, "labels": list(classifier.labels)}
-        if classifier.problem.name != _CLASSIFICATION.name:
-            facts["problem"] = classifier.problem.name
-        if classifier.mix is not None:
-            facts["scalar_mix"] = True
-    (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
+    (folder / _READING).write_text(json.dumps(asdict(classifier.reading)))
+    if classifier.head is None:
+        return
+    own = classifier.head.state_dict() | (_prefixed(classifier.mix) if classifier.mix is not None else {})
+    save_file({name: t.detach().cpu() for name, t in own.items()}, folder / "head.safetensors")
+    facts: dict[str, Any] = {"pooling": classifier.pooling, "labels": list(classifier.labels)}
+    if classifier.problem.name != _CLASSIFICATION.name:
+        facts["problem"] = classifier.problem.name
+    if classifier.mix is not None:
+        facts["scalar_mix"] = True
+    (folder / "head.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def save_calibration(classifier: Classifier, folder: Path) -> None:
@@ -99,32 +104,31 @@ def _opened(name: str | Path) -> Classifier:
         problem = PROBLEMS[_stock_problem(config)]()
         model, _ = open_model(name, "token_classification" if problem.unit == "word" else "classification", 0, config)
         labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
-        pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), "cls")[0]
+        first: Pooling = "last" if is_decoder_config(config) else "cls"
+        pooling = getattr(config, "classifier_pooling", None) or (*stock_poolings(config), first)[0]
         return Classifier(model, None, pooling, () if problem.name == "regression" else labels, 0.0, problem=problem)
     try:
         facts = json.loads((folder / "head.json").read_text())
         weights = load_file(folder / "head.safetensors")
-        labels, pooling, is_mixed = facts["labels"], facts["pooling"], facts.get("scalar_mix", False)
         problem = PROBLEMS[facts.get("problem", _CLASSIFICATION.name)]()
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {error}") from None
-    body, _ = open_model(name, "backbone", 0)
-    classifier = own_head(body, pooling, labels, 0.0, problem, mixes_layers=is_mixed)
-    if classifier.mix is not None:
-        classifier.mix.load_state_dict({name: weights.pop(f"{_MIX}{name}") for name in classifier.mix.state_dict()})
-    classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
+        if facts["pooling"] not in get_args(Pooling):
+            raise ValueError(f"there is no pooling {facts['pooling']!r}")
+        body, _ = open_model(name, "backbone", 0)
+        is_mixed = facts.get("scalar_mix", False)
+        classifier = own_head(body, facts["pooling"], facts["labels"], 0.0, problem, mixes_layers=is_mixed)
+        if classifier.mix is not None:
+            classifier.mix.load_state_dict({n: weights.pop(f"{_MIX}{n}") for n in classifier.mix.state_dict()})
+        classifier.head.load_state_dict(weights)  # type: ignore[union-attr]
+    except _DAMAGES as error:
+        raise CheckpointError(f"the head in {str(folder)!r} cannot be read: {' '.join(str(error).split())}") from None
     return classifier
 
 
-def take_over_head(classifier: Classifier, name: str | Path) -> None:
-    """Give a classifier on a fine-tuned checkpoint's body that checkpoint's head, if it is of the same kind."""
-    former = open_classifier(name)
-    is_same = former.pooling == classifier.pooling and (former.mix is None) == (classifier.mix is None)
-    if classifier.head is None or former.head is None or not is_same:
-        return  # a stock head came with the stock class
-    classifier.head.load_state_dict(former.head.state_dict())
-    if classifier.mix is not None and former.mix is not None:
-        classifier.mix.load_state_dict(former.mix.state_dict())
+def take_over_head(classifier: Classifier, former: Classifier) -> None:
+    """Give a classifier on a fine-tuned checkpoint's body the head of that checkpoint; a stock one is there already."""
+    for name in ("head", "mix"):
+        if (part := getattr(classifier, name)) is not None:
+            part.load_state_dict(getattr(former, name).state_dict())
 
 
 def _calibration(name: str | Path) -> Calibration:
@@ -143,13 +147,13 @@ def _calibration(name: str | Path) -> Calibration:
 
 def _reading(name: str | Path) -> Reading:
     """How a classifier was fine-tuned to read, as far as it is known."""
-    path = _beside(name, _FACTS)
+    path = _beside(name, _READING)
     if path is None:
         return Reading()
     try:
-        return Reading(**json.loads(path.read_text()).get("reading", {}))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"the head in {str(path.parent)!r} cannot be read: {error}") from None
+        return Reading(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}; delete it to read 128 tokens") from None
 
 
 def _beside(name: str | Path, file: str) -> Path | None:

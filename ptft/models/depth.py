@@ -1,11 +1,14 @@
 """How deep in a stock model a weight lies, from the embeddings to the head."""
 
+import re
 from typing import cast
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from ptft.errors import RecipeError
+
+_BEHIND = re.compile(r"(^|\.)(final|project_out)")  # parts that OPT has behind its layers and lists before them
 
 
 def depths(model: PreTrainedModel, *, by_layer: bool = True) -> dict[str, int]:
@@ -24,12 +27,13 @@ def depths(model: PreTrainedModel, *, by_layer: bool = True) -> dict[str, int]:
     body = cast("PreTrainedModel", model.base_model)
     layers = layer_list(body) if by_layer else ""
     depth: dict[int, int] = {}
-    reached = 0
+    reached, top = 0, model.config.num_hidden_layers + 1
     for name, parameter in body.named_parameters():
-        if by_layer and name.startswith(f"{layers}."):
+        is_inside = by_layer and name.startswith(f"{layers}.")
+        if is_inside:
             reached = int(name.removeprefix(f"{layers}.").partition(".")[0]) + 1
-        depth[id(parameter)] = reached
-    top = model.config.num_hidden_layers + 1
+        is_behind = by_layer and not is_inside and _BEHIND.search(name)
+        depth[id(parameter)] = top - 1 if is_behind else reached
     return {name: depth.get(id(parameter), top) for name, parameter in model.named_parameters()}
 
 

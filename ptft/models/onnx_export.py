@@ -19,6 +19,7 @@ from ptft.errors import CheckpointError, DeviceError
 from ptft.models.building import max_positions, open_model, open_trained, read_config
 from ptft.models.classifier import Classifier, is_decoder_config
 from ptft.models.classifier_files import is_classifier, open_classifier
+from ptft.models.inputs import takes_segments
 
 Output = Literal["logits", "last_hidden_state"]
 Batch = dict[str, Int[Tensor, "rows seq"]]
@@ -49,8 +50,7 @@ class OnnxModel(nn.Module):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs, each of shape (rows, seq)."""
-        knows_segments = getattr(self.config, "type_vocab_size", 0) > 1
-        return ("input_ids", "attention_mask", *(["token_type_ids"] if knows_segments else []))
+        return ("input_ids", "attention_mask", *(["token_type_ids"] if takes_segments(self.config) else []))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -8,12 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ptft.models.inputs import stock_inputs
 from ptft.models.linear_cross_entropy import summed_linear_cross_entropy
-from ptft.models.packed_attention import packed_inputs
 from ptft.models.plain_attention import score_type
 
 Head = Callable[[nn.Module], nn.Module]
-_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
 def _part(*names: str) -> Head:
@@ -48,11 +47,7 @@ class Forward:
 
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> None:
         self.model = model
-        self._inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
-        if getattr(model.config, "type_vocab_size", 0) < 2:
-            self._inputs.pop("token_type_ids", None)  # the model cannot tell A from B
-        if "parts" in batch:
-            self._inputs |= packed_inputs(model, batch)
+        self._inputs = stock_inputs(model, batch)
         if "bidirectional" in batch:
             self._inputs["attention_mask"] = _attention_by_row(batch["bidirectional"], batch["input_ids"])
         self._head = _VOCABULARY_HEADS.get(model.config.model_type)

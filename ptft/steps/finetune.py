@@ -96,6 +96,9 @@ def train_one(
         display.say(note)
     if missing:
         display.say(f"drawn anew, since {settings.model} lacks them: {', '.join(missing)}")
+    scale = Scale.of(data)
+    if settings.keeps_head:
+        scale.narrow(classifier.output_layer())
     compiled = settings.compiles(compute.device.type)  # of one shape, which packed rows have not
     if packed := is_packable(classifier.model.config) and not compiled:
         choose_packed_attention(classifier.model, "auto", compute.device.type, compute.precision, texts_a_row=1)
@@ -112,7 +115,6 @@ def train_one(
     optimizers = settings.built(groups, module, compute)
     rows = settings.rows_for(len(data.train))
     numbers = [example.row or index for index, example in enumerate(data.train, 1)]
-    scale = Scale.of(data)
     targets = scale.narrowed(classifier.problem.targets(data.train, data.labels))
     texts = LabelledBatches(
         encoded.train, targets, rows, seed, numbers, classifier.problem, packed=packed, is_static=compiled
@@ -300,3 +302,7 @@ def _say_truncation(encoded: Encoded, display: Display) -> None:
     if cut:
         shares = ", ".join(f"{count} of {len(parts[name].ids)} {name}" for name, count in cut.items())
         display.say(f"cut to {encoded.train.length} tokens: {shares} texts")
+    lost = {name: texts.num_lost for name, texts in parts.items() if texts.num_lost}
+    if lost:
+        shares = ", ".join(f"{count} of {parts[name].num_units} {name}" for name, count in lost.items())
+        display.say(f"left out by the tokenizer: {shares} words; they are not learned, and count as wrong")

@@ -25,7 +25,14 @@ from ptft.models.building import (
     open_trained,
     read_config,
 )
-from ptft.models.classifier import Classifier, attends_both_ways, default_pooling, is_decoder_config, new_classifier
+from ptft.models.classifier import (
+    Classifier,
+    attends_both_ways,
+    default_pooling,
+    is_decoder_config,
+    new_classifier,
+    stock_kind,
+)
 from ptft.models.classifier_files import is_classifier, open_classifier, take_over_head
 from ptft.models.pooling import Pooling
 from ptft.models.presets import PRESETS
@@ -100,7 +107,7 @@ class FinetuneSettings(TrainingStep):
     class_weights: Literal["none", "balanced"] = "none"
     """Whether the losses of rare labels count more (balanced): rows / (labels * rows of the label), as scikit-learn."""
     head: Literal["auto", "new"] = "auto"
-    """The head of a checkpoint that was fine-tuned before: auto goes on with it and refuses other labels."""
+    """The head of a checkpoint fine-tuned before: auto goes on with it and its pooling, and refuses other labels."""
     keep_best: bool = False
     """Measure the validation rows after each epoch, and keep the weights of the epoch that is best on them."""
     patience: int = Field(0, ge=0)
@@ -171,9 +178,12 @@ class FinetuneSettings(TrainingStep):
         Raises:
             DataError: It has other labels.
         """
-        if not self.keeps_head:
+        if not self.keeps_head or PROBLEMS[self.problem]().num_outputs(data.labels) != len(data.labels):
             return data
-        known = open_classifier(self.model).labels
+        former = open_classifier(self.model)
+        known = former.labels
+        if former.problem.name != self.problem:
+            return data  # which check_model refuses
         if set(known) != set(data.labels):
             ours, theirs = (", ".join(labels[:9]) for labels in (data.labels, known))
             raise DataError(
@@ -185,12 +195,42 @@ class FinetuneSettings(TrainingStep):
     @property
     def keeps_head(self) -> bool:
         """Whether the head of a checkpoint that was fine-tuned before is gone on with."""
-        if self.init == "scratch" or self.head == "new" or self.problem not in ("classification", "multi_label"):
+        if self.init == "scratch" or self.head == "new" or not self.model:
             return False
-        return bool(self.model) and is_classifier(self.model, read_config(self.model))
+        return is_classifier(self.model, read_config(self.model))
+
+    def _check_head(self) -> None:
+        """Refuse a head that these settings cannot go on with."""
+        former, config = open_classifier(self.model), read_config(self.model)
+        problem, mixes = former.problem, self.policy.mixes_layers
+        otherwise = "or give head=new to draw a new head"
+        if problem.name != self.problem:
+            raise RecipeError(
+                f"problem: {self.model} was fine-tuned for {problem.name}, and its head cannot learn {self.problem}; "
+                f"give problem={problem.name}, {otherwise}"
+            )
+        if self.pooling not in ("auto", former.pooling):
+            raise RecipeError(
+                f"pooling: the head of {self.model} has learned {former.pooling}, got {self.pooling}; leave it out, "
+                f"{otherwise}"
+            )
+        if mixes != (former.mix is not None):
+            seen = "the last layer" if mixes else "a mixture of all layers"
+            raise RecipeError(
+                f"policy: the head of {self.model} has learned {seen}, which is not what {self.policy.name} gives it; "
+                f"take another policy, {otherwise}"
+            )
+        is_stock = not mixes and stock_kind(config, former.pooling, problem) != "backbone"
+        if is_stock != (former.head is None):
+            raise RecipeError(
+                f"head: it is not known how to go on with the stock head of {self.model}, a {config.model_type}; give "
+                "head=new to draw a new head"
+            )
 
     def check_model(self) -> None:
         """Refuse a checkpoint that cannot be opened, or a pooling or a tokenizer that does not fit it."""
+        if self.keeps_head:
+            self._check_head()
         pooling = self._pooling(read_config(self.model) if self.model else check_shape(PRESETS[self.preset], {}))
         if self.policy.mixes_layers and pooling in ("max", "concat"):
             raise RecipeError(
@@ -203,6 +243,11 @@ class FinetuneSettings(TrainingStep):
             raise DeviceError(f"policy: {self.policy.name} is not supported under FSDP; use full, or DDP")
         if self.init == "scratch":
             return
+        if (self.added_tokens or self.added_special_tokens) and not self.policy.trains_embeddings:
+            raise RecipeError(
+                f"added_tokens: {self.policy.name} leaves the embeddings as they are, and new tokens would learn "
+                "nothing; leave them out, or take another policy, such as full"
+            )
         open_model(self.model, "backbone", 0, shapes_only=True)
         if self.tokenizer:
             own = load_tokenizer(tokenizer_folder(self.model))
@@ -214,7 +259,9 @@ class FinetuneSettings(TrainingStep):
         if self.pooling == "cls" and is_decoder_config(config):
             raise RecipeError("pooling: a decoder's first token has seen nothing of the text; use last, mean or max")
         both_ways = self._both_ways(config)
-        return default_pooling(both_ways=both_ways) if self.pooling == "auto" else self.pooling
+        if self.pooling != "auto":
+            return self.pooling
+        return open_classifier(self.model).pooling if self.keeps_head else default_pooling(both_ways=both_ways)
 
     def _both_ways(self, config: PretrainedConfig) -> bool:
         if not is_decoder_config(config) and self.attention == "causal":
@@ -257,9 +304,6 @@ class FinetuneSettings(TrainingStep):
             config = read_config(self.model)
             if self.init == "scratch":
                 config.vocab_size = grown_size(config.vocab_size, len(tokenizer))
-        if config.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-            config.pad_token_id = tokenizer.pad_token_id
         weights_seed = int(rng.bits(seed, rng.key_of("weights"))) >> 1
         source = self.model if self.init == "pretrained" else config
         classifier, missing = new_classifier(
@@ -267,8 +311,11 @@ class FinetuneSettings(TrainingStep):
             dropout=None if self.dropout == "model" else self.dropout, both_ways=self._both_ways(config),
             mixes_layers=self.policy.mixes_layers, problem=PROBLEMS[self.problem](),
         )  # fmt: skip
+        if classifier.model.config.pad_token_id is None:  # as it will be once it is saved
+            tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+            classifier.model.config.pad_token_id = tokenizer.pad_token_id
         if self.keeps_head:
-            take_over_head(classifier, self.model)
+            take_over_head(classifier, open_classifier(self.model))
         elif self.init == "pretrained" and is_classifier(self.model, config):
             classifier.forget_head()
         grow_embeddings(classifier.model, len(tokenizer))

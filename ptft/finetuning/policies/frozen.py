@@ -12,6 +12,7 @@ class Frozen(Policy):
     """
 
     name: ClassVar[str] = "frozen"
+    trains_embeddings: ClassVar[bool] = False
 
     def rate(self, depth: int, top: int) -> Rate:
         """The run's rate for the head, nothing for the body."""

@@ -12,6 +12,7 @@ class LastK(Policy):
 
     name: ClassVar[str] = "last_k"
     by_layer: ClassVar[bool] = True
+    trains_embeddings: ClassVar[bool] = False
     k: int = Field(1, ge=1)
     """How many layers, counted from the head; a model with fewer is trained but for its embeddings."""
 

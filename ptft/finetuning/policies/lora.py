@@ -22,6 +22,7 @@ class LoRA(Policy):
     """
 
     name: ClassVar[str] = "lora"
+    trains_embeddings: ClassVar[bool] = False
     rank: int = Field(8, ge=1)
     """Columns of the thin matrices."""
     alpha: float = Field(16.0, gt=0)

@@ -14,6 +14,7 @@ class ScalarMix(Policy):
 
     name: ClassVar[str] = "scalar_mix"
     mixes_layers: ClassVar[bool] = True
+    trains_embeddings: ClassVar[bool] = False
 
     def rate(self, depth: int, top: int) -> Rate:
         """The run's rate for the mixture and the head, nothing for the body."""

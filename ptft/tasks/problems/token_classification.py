@@ -26,8 +26,9 @@ class TokenClassification(Problem):
     """Give each word a tag.
 
     Words and tags are lists, or texts with spaces between them, or the lines of a .conll file. A word is labelled at
-    its first sub-token; a target of -100 counts nothing. The loss is the cross-entropy of the words' tags in nats. A
-    word that was cut off has logits of NaN: it is answered with nothing, and counts as wrong.
+    its first sub-token, under causal attention at its last one; a target of -100 counts nothing. The loss is the
+    cross-entropy of the words' tags in nats. A word that was cut off, or of whose characters the tokenizer leaves out
+    all, has logits of NaN: it is answered with nothing, and counts as wrong.
     """
 
     name = "token_classification"

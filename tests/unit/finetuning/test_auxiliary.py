@@ -10,6 +10,7 @@ from ptft.finetuning.auxiliary import AuxiliaryBatches, AuxiliaryModule
 from ptft.finetuning.texts import EncodedTexts, LabelledBatches
 from ptft.models.classifier import new_classifier
 from ptft.objectives.rows import Vocabulary
+from ptft.tasks.problems.multiple_choice import MultipleChoice
 
 SIZE, PAD, MASK = 60, 0, 4
 CONFIGS = {
@@ -92,10 +93,31 @@ def test_masked_tokens_are_predicted_and_the_task_sees_none_of_it(texts, vocabul
 
 
 def test_masks_are_others_in_each_step_and_the_same_again(texts, vocabulary):
-    _, source, _ = made("bert", texts, vocabulary, packed=False)
-    first, again, later = (source.batch(step, 0, 5).tensors["lm_input_ids"] for step in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert first.shape != later.shape or not torch.equal(first, later)
+    """Text by text: the order of another epoch alone would make batches differ."""
+    _, source, batches = made("bert", texts, vocabulary, packed=False)
+
+    def masked(step):
+        rows = source.batch(step, 0, 5).tensors["lm_input_ids"]
+        return rows[np.argsort(batches.index(step, 0, 5))]
+
+    assert torch.equal(masked(0), masked(0))
+    assert masked(0).shape == masked(1).shape
+    assert not torch.equal(masked(0), masked(1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_choices_are_masked_where_their_own_texts_are(vocabulary, packed):
+    """Six texts of equal length are three examples."""
+    ids = [[2, *np.random.default_rng(number).integers(5, SIZE, 9).tolist()] for number in range(6)]
+    texts = EncodedTexts(ids, None, 0, PAD, 32, bounds=np.array([0, 2, 4, 6]))
+    targets = np.array([[0, 2], [1, 2], [0, 2]])
+    batches = LabelledBatches(texts, targets, 3, seed=0, problem=MultipleChoice(), packed=packed)
+    batch = AuxiliaryBatches(batches, vocabulary, 3, is_decoder=False).batch(0, 0, 3)
+    plain, hidden = batch.tensors["input_ids"].flatten(), batch.tensors["lm_input_ids"].flatten()
+    where = batch.tensors["lm_positions"]
+    assert torch.equal(batch.tensors["lm_labels"], plain[where])
+    assert set((plain != hidden).nonzero().squeeze(1).tolist()) <= set(where.tolist())
+    assert batch.counts == {"classify": 3, "lm": 6}
 
 
 def test_the_bodies_are_one(texts, vocabulary):

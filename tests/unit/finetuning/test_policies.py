@@ -6,7 +6,15 @@ import re
 import pytest
 import torch
 from torch import nn
-from transformers import AlbertConfig, BertConfig, DistilBertConfig, GPT2Config, LlamaConfig, ModernBertConfig
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    DistilBertConfig,
+    GPT2Config,
+    LlamaConfig,
+    ModernBertConfig,
+    OPTConfig,
+)
 from transformers.pytorch_utils import Conv1D
 
 from ptft.errors import RecipeError
@@ -127,19 +135,29 @@ def test_settings_of_policies(policy, depth, rate):
     assert (found.factor, found.epoch) == pytest.approx(rate)
 
 
-def test_a_stock_head_and_what_was_drawn_anew_are_trained_by_a_frozen_body():
+@pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"scalar_mix"}))  # whose head does not see the pooler
+def test_a_stock_head_and_what_was_drawn_anew_are_trained_by_every_policy(name, is_new):
     classifier = classifier_of("bert", pooling="cls")
-    pooler = [name for name, _ in classifier.model.named_parameters() if "pooler" in name]
-    optimizers_of(POLICIES["frozen"](), classifier)
-    assert {n for n, p in classifier.named_parameters() if p.requires_grad} == {
-        "model.classifier.weight", "model.classifier.bias"
-    }  # fmt: skip
-    again = classifier_of("bert", pooling="cls")
-    optimizers_of(POLICIES["frozen"](), again, new=pooler)
-    assert {n for n, p in again.named_parameters() if p.requires_grad} == {
-        "model.classifier.weight", "model.classifier.bias", *(f"model.{name}" for name in pooler)
-    }  # fmt: skip
-    assert keeps_features(again)
+    pooler = [weight for weight, _ in classifier.model.named_parameters() if "pooler" in weight]
+    optimizers_of(POLICIES[name](), classifier, new=pooler if is_new else ())
+    trained = {n for n, p in classifier.named_parameters() if p.requires_grad}
+    assert trained >= {"model.classifier.weight", "model.classifier.bias"}
+    assert not is_new or trained >= {f"model.{weight}" for weight in pooler}
+    if name == "frozen":
+        assert len(trained) == 2 + is_new * len(pooler)
+        assert keeps_features(classifier)
+
+
+def test_what_opt_has_behind_its_layers_goes_with_the_last_one():
+    config = OPTConfig(**SHAPE, ffn_dim=32, word_embed_proj_dim=8, max_position_embeddings=32, pad_token_id=0)
+    classifier, _ = new_classifier(config, ("a", "b"), "last", 0, both_ways=False)
+    found = {name.removeprefix("model.decoder."): depth for name, depth in depths(classifier.model).items()}
+    behind = ("final_layer_norm.weight", "final_layer_norm.bias", "project_out.weight")
+    assert {found[name] for name in behind if name in found} == {LAYERS}
+    assert found["embed_tokens.weight"] == found["project_in.weight"] == 0
+    assert found["layers.0.final_layer_norm.weight"] == 1
+    assert found["score.weight"] == TOP
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

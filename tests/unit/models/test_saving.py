@@ -206,7 +206,8 @@ def test_other_pooling_is_a_stock_backbone_with_a_head_beside_it(kind, pooling, 
     assert opened(AutoModel, folder)[1] == clean()
     assert AutoConfig.from_pretrained(folder).architectures == [{"bert": "BertModel", "gpt2": "GPT2Model"}[kind]]
     facts = json.loads((folder / "head.json").read_text())
-    assert facts == {"reading": {"length": 32, "pairs": False}, "pooling": pooling, "labels": ["cold", "warm"]}
+    assert facts == {"pooling": pooling, "labels": ["cold", "warm"]}
+    assert json.loads((folder / "reading.json").read_text()) == {"length": 32, "pairs": False}
     assert {name: tuple(t.shape) for name, t in load_file(folder / "head.safetensors").items()} == {
         "weight": (2, 16),
         "bias": (2,),
@@ -228,20 +229,16 @@ def test_opened_classifier_gives_equal_probabilities(kind, pooling, classifier_r
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_of_models_saved_before_reading_was_kept_nothing_is_known(pooling, classifier_run, tmp_path):
     shutil.copytree(classifier_run("bert", pooling) / "model", tmp_path / "model")
-    facts = json.loads((tmp_path / "model" / "head.json").read_text())
-    del facts["reading"]
-    (tmp_path / "model" / "head.json").write_text(json.dumps(facts))
-    if pooling == "cls":
-        (tmp_path / "model" / "head.json").unlink()
+    (tmp_path / "model" / "reading.json").unlink()
     opened = open_classifier(tmp_path)
     assert (opened.reading, opened.pooling) == (Reading(128, pairs=None), pooling)
 
 
-@pytest.mark.parametrize("damaged", ['{"reading": ', '{"reading": {"size": 3}}', "[]"])
-def test_facts_of_a_stock_head_that_are_damaged(damaged, classifier_run, tmp_path):
+@pytest.mark.parametrize("damaged", ['{"length": ', '{"size": 3}', "[]"])
+def test_facts_about_reading_that_are_damaged(damaged, classifier_run, tmp_path):
     shutil.copytree(classifier_run("bert", "cls") / "model", tmp_path / "model")
-    (tmp_path / "model" / "head.json").write_text(damaged)
-    with pytest.raises(CheckpointError, match=r"the head in '.*model' cannot be read"):
+    (tmp_path / "model" / "reading.json").write_text(damaged)
+    with pytest.raises(CheckpointError, match=r"reading\.json' cannot be read.*delete it to read 128 tokens"):
         open_classifier(tmp_path)
 
 
@@ -272,11 +269,24 @@ def test_pretrained_model_is_no_classifier(bert_run):
         open_classifier(bert_run)
 
 
-def test_damaged_head(classifier_run, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("head.json", lambda _: b'{"pooling": "mean"', "Expecting"),
+        ("head.json", lambda _: b'{"pooling": "mean"}', "'labels'"),
+        ("head.json", lambda _: b"[]", "list"),
+        ("head.json", lambda old: old.replace(b'"mean"', b'"mittel"'), "there is no pooling 'mittel'"),
+        ("head.json", lambda old: old.replace(b'"warm"', b'"warm", "hot"'), "size mismatch"),
+        ("head.json", lambda old: old.replace(b"{", b'{"scalar_mix": true,', 1), "'mix.weights'"),
+        ("head.safetensors", lambda old: old[:40], "header"),
+        ("head.safetensors", lambda old: b"", "header"),
+    ],
+)
+def test_damaged_head(name, damage, sentence, classifier_run, tmp_path):
     classifier, _ = our_probabilities(classifier_run("bert", "mean"))
     save_classifier(classifier, load_tokenizer(classifier_run("bert", "mean") / "model"), tmp_path)
-    (tmp_path / "head.json").write_text('{"pooling": "mean"')
-    with pytest.raises(CheckpointError, match=r"the head in .* cannot be read"):
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(CheckpointError, match=r"the head in .* cannot be read: .*" + sentence):
         open_classifier(tmp_path)
 
 

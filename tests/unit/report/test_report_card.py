@@ -81,7 +81,6 @@ def test_a_head_of_our_own_is_warned_about(tmp_path, head_at, place):
 
 def test_no_head_no_warning(tmp_path):
     model, run = make(tmp_path, "BertForSequenceClassification", id2label={"0": "no", "1": "yes"})
-    (model / "head.json").write_text(json.dumps({"reading": {"length": 128, "pairs": False}}))
     text = write_card(model, run).read_text()
     assert "random head" not in text
     assert "It tells apart: no, yes." in text

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from ptft.compute import Compute
+from ptft.errors import RecipeError
 from ptft.finetuning.classification import predict_logits
 from ptft.finetuning.policies import POLICIES
 from ptft.finetuning.texts import encode_texts
@@ -48,13 +49,21 @@ def test_every_policy_trains_encoders_and_decoders(name, kind, finetune, run_of,
     changed = [key for key in before if not torch.equal(before[key], after[key])]
     assert before.keys() == after.keys()
     if name in ("frozen", "scalar_mix"):
-        assert changed == []
+        assert changed == [] and not POLICIES[name].trains_embeddings
     else:
         assert changed
         embeddings = [key for key in changed if "embed" in key or key.startswith(("wte", "wpe"))]
-        assert bool(embeddings) == (name not in ("last_k", "lora"))
+        assert bool(embeddings) == POLICIES[name].trains_embeddings
     classifier = open_classifier(tmp_path / "run")
     assert (classifier.mix is not None) == (name == "scalar_mix")
+
+
+@pytest.mark.parametrize("tokens", ["added_tokens", "added_special_tokens"])
+@pytest.mark.parametrize("name", ["frozen", "scalar_mix", "last_k", "lora"])
+def test_new_tokens_that_would_learn_nothing_are_refused(name, tokens, finetune, bert_run):
+    sentence = f"added_tokens: {name} leaves the embeddings as they are, and new tokens would learn nothing; leave them"
+    with pytest.raises(RecipeError, match=sentence):
+        finetune(model=str(bert_run), policy=name, **{tokens: ("[new]",)})
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
