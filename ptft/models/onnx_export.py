@@ -70,7 +70,8 @@ class OnnxModel(nn.Module):
             batch["token_type_ids"] = token_type_ids
         if isinstance(self.model, Classifier):
             is_of_tokens = self.model.problem.unit == "word"
-            every = {"word_positions": torch.arange(input_ids.numel())} if is_of_tokens else {}
+            places = torch.arange(input_ids.numel())[:, None].expand(-1, 2)  # each token is a word, first and last
+            every = {"word_positions": places} if is_of_tokens else {}
             answer: Tensor = self.model({**batch, **every})
             return answer.unflatten(0, input_ids.shape) if is_of_tokens else answer
         if is_decoder_config(self.config):
