@@ -100,7 +100,8 @@ def test_choices_have_one_logit_and_tokens_those_of_tags(problem, policy, names,
     classifier = open_classifier(tmp_path / "run").eval()
 
     def logits(batch):
-        every = {"word_positions": torch.arange(batch["input_ids"].numel())} if len(names) > 1 else {}
+        places = torch.arange(batch["input_ids"].numel())[:, None].expand(-1, 2)
+        every = {"word_positions": places} if len(names) > 1 else {}
         shape = (*batch["input_ids"].shape, 3) if len(names) > 1 else (-1, 1)
         return classifier({**batch, **every}).reshape(shape)
 
