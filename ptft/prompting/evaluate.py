@@ -11,7 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.scoring import Request, check_decoder, encode_pairs, num_positions, score_requests
+from ptft.prompting.decoder import check_decoder, num_positions
+from ptft.prompting.encoding import encode_pairs
+from ptft.prompting.request import Request
+from ptft.prompting.scoring import score_requests
 from ptft.prompting.shots import check_labels, first_shots, shot_order
 from ptft.prompting.template import Template, default_template
 from ptft.tasks.metrics import mean_interval, wilson

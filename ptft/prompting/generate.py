@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.scoring import check_decoder, evaluating, num_positions
+from ptft.prompting.decoder import check_decoder, evaluating, num_positions
 
 _SAMPLING = rng.key_of("prompting.generate")
 
