@@ -68,12 +68,26 @@ class Template:
 
     def query(self, example: Example) -> str:
         """The filled form, without white space at its end."""
-        values = {"text": example.text, "text_a": example.text, "text_b": example.text_b}
+        return _filled(self.text, example).rstrip()
 
-        def filled(piece: re.Match[str]) -> str:
-            return piece.group()[0] if piece.group(1) is None else values[piece.group(1)]
+    @property
+    def _end(self) -> int:
+        """Where the last field ends."""
+        return max(piece.end() for piece in _PIECE.finditer(self.text) if piece.group(1) is not None)
 
-        return _PIECE.sub(filled, self.text).rstrip()
+    @property
+    def cue(self) -> str:
+        """What stands after the last field and announces the label word, without white space around it."""
+        return _filled(self.text[self._end :], None).strip()
+
+    def body(self, example: Example) -> str:
+        """The filled form up to its last field, without white space at its end."""
+        return _filled(self.text[: self._end], example).rstrip()
+
+    def label_first(self, label: str) -> str:
+        """The cue, the word of a label and white space: what comes before the body where the label is given first."""
+        after = self.text[self._end :]
+        return f"{self.cue}{self.choice(label)}".lstrip() + (after[: len(after) - len(after.lstrip())] or " ")
 
     def choice(self, label: str) -> str:
         """What follows a query if its label is ``label``: white space and the label's word."""
@@ -110,6 +124,17 @@ class Template:
         _check_distinct(
             {label: tuple(ids) for label, ids in zip(labels, encoded, strict=True)}, "words with the same tokens"
         )
+
+
+def _filled(form: str, example: Example | None) -> str:
+    """A form with its fields replaced; one without fields needs no example."""
+
+    def filled(piece: re.Match[str]) -> str:
+        if piece.group(1) is None or example is None:
+            return piece.group()[0]
+        return example.text_b if piece.group(1) == "text_b" else example.text
+
+    return _PIECE.sub(filled, form)
 
 
 def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], same: str) -> None:

@@ -113,12 +113,13 @@ def shot_curve(records: Iterable[_Record]) -> "Figure":
     method.
 
     Args:
-        records: Records with ``task``, ``k``, ``seed``, ``method``, ``value``, ``low``, ``high`` and ``majority``.
+        records: Records with ``task``, ``k``, ``seed``, ``method``, ``value``, ``low``, ``high`` and ``majority``. The
+            table has those with ``is_figure`` false, the picture does not.
 
     Raises:
         DataError: No record holds ``k`` and ``value``.
     """
-    kept = _measured(records, "k")
+    kept = _measured((record for record in records if record.get("is_figure", True)), "k")
     by_task = {task: own for (task,), own in grouped(kept, "task").items()}
     methods = ordered_methods(kept)
     is_shared = len(methods) == 1 and len(by_task) <= len(COLOURS)
