@@ -25,7 +25,7 @@ class Asked:
         template: What the question was made with; None where a task makes its own.
         example: What it asks about; None where a task makes its own.
         shots: The solved examples before it, where a template made them.
-        labels: The label of each choice, where a template made them.
+        labels: The label of each choice; none where each question brings choices of its own.
     """
 
     item: PromptItem
@@ -69,7 +69,7 @@ class Method(ABC):
 
     def applies(self, asked: Asked) -> bool:
         """Whether it can be used on such questions."""
-        return not (self.needs_template or self.needs_labels) or asked.template is not None
+        return (not self.needs_template or asked.template is not None) and (not self.needs_labels or bool(asked.labels))
 
     def wants(self, asked: Asked) -> Sequence[Sequence[Pair]]:
         """What must be scored beside the question: for each choice the same number of pairs; none by default."""

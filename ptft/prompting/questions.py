@@ -61,10 +61,17 @@ def questions_of(
     rows = [row for test in task.tests.values() for row in test]
     if not task.tests or not all(task.tests.values()):
         raise DataError(f"the task {task.name!r} has no test rows to ask about; give it a test file")
-    check_labels(rows, task.labels)
+    own_choices = task.problem == "multiple_choice"
+    if not own_choices:
+        check_labels(rows, task.labels)
     templates = templates or [default_template(rows)]
     for template in templates:
-        template.check(task.labels, tokenizer)
+        if not own_choices:
+            template.check(task.labels, tokenizer)
+        elif template.words:
+            raise RecipeError(
+                f"words have no effect: each row of {task.name!r} brings choices of its own; leave them out"
+            )
         if "text_b" in template.fields and not any(row.text_b for row in rows):
             raise RecipeError(
                 f"the template uses {{text_b}} but no row of {task.name!r} has a second text; leave it out"
@@ -97,7 +104,7 @@ def _templated(task: TaskData, name: str, rows: Sequence[Example], template: Tem
                 places = np.argsort(rng.bits(_ORDER, shown.seed, shown.order, np.arange(len(shots))), kind="stable")
                 shots = [shots[place] for place in places]
             item = template.item(row, task.labels, shots)
-            found.append(Asked(item, template, row, tuple(shots), task.labels))
+            found.append(Asked(item, template, row, tuple(shots), () if row.choices else task.labels))
         return found
 
     return Questions(name, template.text, len(rows), ask)

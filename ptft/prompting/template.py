@@ -94,13 +94,18 @@ class Template:
         space = self.text[len(self.text.rstrip()) :] or " "
         return space + self.words.get(label, label).strip()
 
+    def answer(self, example: Example) -> str:
+        """What follows an example's query: the word of its label, or the right one of its own choices."""
+        label = str(example.label)
+        return self.choice(example.choices[int(label)] if example.choices else label)
+
     def item(self, example: Example, labels: Sequence[str], shots: Sequence[Example]) -> PromptItem:
-        """The prompt that asks for the label of ``example`` after ``shots``."""
-        shown = [self.query(shot) + self.choice(str(shot.label)) for shot in shots]
+        """The prompt that asks for the label of ``example``, or for one of its own choices, after ``shots``."""
+        shown = [self.query(shot) + self.answer(shot) for shot in shots]
         return PromptItem(
             context=self.separator.join([*shown, self.query(example)]),
-            choices=tuple(self.choice(label) for label in labels),
-            gold=labels.index(example.label),
+            choices=tuple(self.choice(name) for name in example.choices or labels),
+            gold=int(str(example.label)) if example.choices else labels.index(str(example.label)),
             shots=len(shots),
         )
 
@@ -149,7 +154,9 @@ def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], sa
 
 
 def default_template(examples: Sequence[Example]) -> Template:
-    """The form used if none is given: the text or both texts on lines of their own, then ``Label:``.
+    """The form used if none is given: the text or both texts on lines of their own, then ``Label:`` or ``Answer:``.
+
+    Where examples bring choices of their own, an answer is asked for.
 
     Raises:
         DataError: There is no example.
@@ -157,4 +164,5 @@ def default_template(examples: Sequence[Example]) -> Template:
     if not examples:
         raise DataError("there is no example to make a prompt from; give at least one labelled row")
     pair = any(example.text_b for example in examples)
-    return Template("{text_a}\n{text_b}\nLabel:" if pair else "{text}\nLabel:")
+    cue = "Answer:" if examples[0].choices else "Label:"
+    return Template(f"{{text_a}}\n{{text_b}}\n{cue}" if pair else f"{{text}}\n{cue}")

@@ -65,6 +65,8 @@ class Prompt(Step):
     """Column of the second text of a pair."""
     label: str = "label"
     """Column of the label."""
+    choices: str = ""
+    """Columns of the choices, by commas, or the one that holds lists of them, where each row brings its own."""
     k: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
     """Numbers of shots."""
     seeds: int | tuple[int, ...] = 3
@@ -97,11 +99,14 @@ class Prompt(Step):
             raise RecipeError("data: name at least one task or table")
         if all(name in PROMPT_TASKS for name in self.data):
             given = {"template": self.template, "words": ",".join(self.words), "shots": self.shots, "text": self.text}
+            given["choices"] = self.choices
             refuse_given(given, f"{', '.join(self.data)} brings prompts of its own")
         return [(PROMPT_TASKS[name](), []) if name in PROMPT_TASKS else self._read(name) for name in self.data]
 
     def _read(self, name: str) -> tuple[TaskData, list[str]]:
         columns: dict[str, Any] = {"text": self.text, "text_a": self.text_a, "text_b": self.text_b, "label": self.label}
+        if self.choices:
+            columns |= {"choices": self.choices, "problem": "multiple_choice"}
         if self.shots and name in TASKS:
             raise RecipeError(
                 f"shots: the task {name!r} brings its own examples; leave shots out, or name a table as data"
@@ -114,6 +119,8 @@ class Prompt(Step):
 
     def _templates(self, task: TaskData | PromptTask) -> list[Template]:
         if isinstance(task, PromptTask):
+            return []
+        if not self.template and not self.words:
             return []
         forms = self.template.split(FORMS_APART) if self.template else [default_template(task.train).text]
         return [Template(form, words=self.words) for form in forms]

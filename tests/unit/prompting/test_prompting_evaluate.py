@@ -317,3 +317,24 @@ def test_ten_lines_are_enough(new_model, tokenizer, tmp_path):
     exec(script, names)
     assert {"polarity.L.k0", "polarity.H.k1", "polarity.H.majority"} <= set(names["result"].figures)
     assert len([line for line in script.splitlines() if line.strip()]) <= 12
+
+
+def test_rows_may_bring_choices_of_their_own(model, tokenizer):
+    rows = [
+        Example(f"the {word} is", str(i % 2), choices=("red", "blue", "dull")[: 2 + i % 2])
+        for i, word in enumerate(WORDS)
+    ]
+    task = TaskData("colours", ("0", "1", "2"), tuple(rows[4:]), (), {"test": tuple(rows[:4])}, "multiple_choice")
+    result = evaluate_prompts(model, tokenizer, task, k=[2], seeds=[0])
+    assert {"raw", "per_character", "pmi", "domain_pmi"} <= {r["method"] for r in result.records}
+    assert not {"contextual_calibration", "batch_calibration", "channel"} & {r["method"] for r in result.records}
+    assert result.records[0]["template"] == "{text}\nAnswer:"
+    shots = choose_shots(task.train, task.labels, 2, 0)
+    shown = "".join(f"{s.text}\nAnswer: {s.choices[int(s.label)]}\n\n" for s in shots)
+    for document, row in zip(result.documents, rows, strict=False):
+        pairs = [(f"{shown}{row.text}\nAnswer:", f" {choice}") for choice in row.choices]
+        scores = [s.log_likelihood for s in loglikelihoods(model, tokenizer, pairs)]
+        assert document["log_likelihoods"] == pytest.approx(scores, abs=1e-4)
+        assert document["gold"] == row.choices[int(row.label)]
+    with pytest.raises(RecipeError, match="each row of 'colours' brings choices of its own"):
+        evaluate_prompts(model, tokenizer, task, k=[0], seeds=[0], template=Template("{text}", words={"0": "a"}))

@@ -213,3 +213,11 @@ def test_tokenizer_of_a_text_without_characters(step, tmp_path):
     with pytest.raises((DataError, CheckpointError)):
         step("tokenizer", corpus={"path": str(tmp_path / "odd.txt")}, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_prompt_with_choices_in_columns(prompt, tmp_path):
+    rows = [f"the soup {n},red,blue,{('red', 'blue')[n % 2]}" for n in range(12)]
+    (tmp_path / "colours.csv").write_text("text,a,b,label\n" + "\n".join(rows) + "\n")
+    result = prompt(data=(str(tmp_path / "colours.csv"),), choices="a,b", k=(0, 2), seeds=1)
+    assert 0 <= result["colours.k2"] <= 1
+    assert {record["template"] for record in result["records"]} == {"{text}\nAnswer:"}
