@@ -1,6 +1,5 @@
 """Zero-, one- and few-shot accuracy of a causal model on a task, for several numbers of shots and seeds in one call."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ptft import rng
 from ptft.errors import DataError, RecipeError
 from ptft.prompting.scoring import Request, check_decoder, encode_pairs, num_positions, score_requests
 from ptft.prompting.shots import check_labels, first_shots, shot_order
+from ptft.prompting.statistics.answers import best_choices, credit
 from ptft.prompting.template import Template, default_template
 from ptft.tasks.metrics import mean_interval, wilson
 from ptft.tasks.prompt_task import PromptItem, PromptTask
@@ -20,7 +20,6 @@ from ptft.tasks.task import Example, TaskData
 
 _LIMIT = rng.key_of("prompting.limit")
 _OWN_TEMPLATE = "the task's own"
-_ROUNDING = 1e-6  # log-likelihoods nearer than this share depend on the batching, so they count as equal
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,12 @@ class _Answer:
     @property
     def best(self) -> list[int]:
         """The choices that share the highest log-likelihood, but for rounding."""
-        top = max(self.log_likelihoods)
-        return [
-            index
-            for index, value in enumerate(self.log_likelihoods)
-            if math.isclose(value, top, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-        ]
+        return np.flatnonzero(best_choices(np.array(self.log_likelihoods))).tolist()
 
     @property
     def credit(self) -> float:
         """1 for the right choice alone; its share where several are equally probable."""
-        return (self.item.gold in self.best) / len(self.best)
+        return float(credit(np.array(self.log_likelihoods), np.array(self.item.gold)))
 
 
 def evaluate_prompts(
