@@ -1,20 +1,31 @@
 """What records of choices come to: for each evaluation and scoring method an accuracy, and means over evaluations."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from ptft.errors import RecipeError
-from ptft.prompting.method import Method
+from ptft.prompting.method import Answers, Method
 from ptft.prompting.methods import METHODS
-from ptft.prompting.records import ChoiceRecord, answers_of, evaluations
-from ptft.tasks.metrics import mean_interval, wilson
+from ptft.prompting.records import ChoiceRecord, Evaluation, answers_of, evaluations
+from ptft.prompting.statistics import (
+    accuracy_interval,
+    baselines,
+    best_choices,
+    credit,
+    detectable_unpaired,
+    order_sensitivity,
+    split_variance,
+)
+from ptft.tasks.calibration import expected_calibration_error
+from ptft.tasks.metrics import wilson
+from ptft.tasks.problem import softmax
 
-_ROUNDING = 1e-6  # scores nearer than this share depend on what was scored together, so they count as equal
+Questions = Sequence[Sequence[ChoiceRecord]]
+_FEWEST = 2  # documents, for what is said of how they differ
 
 
 def summarise(
@@ -37,15 +48,16 @@ def summarise(
     """
     scorers = [METHODS[name]() for name in dict.fromkeys([method, *(methods or METHODS)])]
     found: list[dict[str, Any]] = []
+    scored: dict[Evaluation, Float[ndarray, "questions choices"]] = {}
+    golds: dict[str, Int[ndarray, " questions"]] = {}
     for evaluation, questions in evaluations(records):
         answers = answers_of(questions)
         gold = np.array([[record.is_gold for record in question].index(True) for question in questions])
-        counts = Counter(gold.tolist())
+        golds[evaluation.task] = gold
         shared = {
             "protocol": evaluation.protocol,
             "n": len(questions),
-            "majority": max(counts.values()) / len(questions),
-            "random": float(np.mean([1 / len(question) for question in questions])),
+            **_baselines(gold, questions),
             "shots_dropped": sum(len(question[0].shots) < evaluation.k for question in questions),
         }
         place = {name: getattr(evaluation, name) for name in ("task", "k", "seed", "template", "order")}
@@ -56,13 +68,11 @@ def summarise(
             )
         for scorer in scorers:
             if _allows(questions, scorer):
-                best = best_choices(scorer.scores(answers))
-                credit = best[np.arange(len(gold)), gold] / best.sum(1)
-                low, high = _over_documents(credit.sum(), len(credit))
-                ties = int((best.sum(1) > 1).sum())
-                value = {"value": float(credit.mean()), "low": low, "high": high, "ties": ties}
-                found.append(place | {"method": scorer.name, "is_figure": scorer.name == method} | value | shared)
-    return _figures([record for record in found if record["method"] == method]), found
+                scores = scores_of(scorer, answers)
+                scored |= {evaluation: scores} if scorer is scorers[0] else {}
+                named = {"method": scorer.name, "is_figure": scorer is scorers[0]}
+                found.append(place | named | _accuracy(scores, gold) | shared)
+    return _figures([record for record in found if record["is_figure"]], scored, golds), found
 
 
 def documents_of(records: Iterable[ChoiceRecord], method: str = "raw") -> list[dict[str, Any]]:
@@ -74,7 +84,7 @@ def documents_of(records: Iterable[ChoiceRecord], method: str = "raw") -> list[d
     scorer = METHODS[method]()
     found = []
     for _, questions in evaluations(records):
-        best = best_choices(scorer.scores(answers_of(questions)))
+        best = best_choices(scores_of(scorer, answers_of(questions)))
         for question, chosen in zip(questions, best.argmax(1).tolist(), strict=True):
             first = question[0]
             place = {name: getattr(first, name) for name in ("task", "template", "k", "seed", "order", "index")}
@@ -90,36 +100,92 @@ def documents_of(records: Iterable[ChoiceRecord], method: str = "raw") -> list[d
     return found
 
 
-def best_choices(scores: Float[ndarray, "questions choices"]) -> Bool[ndarray, "questions choices"]:
-    """The choices that share the highest score of a question, but for rounding."""
-    top = np.nanmax(scores, axis=1, keepdims=True)
-    return np.asarray(np.isclose(scores, top, rtol=_ROUNDING, atol=_ROUNDING))
+def scores_of(scorer: Method, answers: Answers) -> Float[ndarray, "questions choices"]:
+    """A method's scores, minus infinity where a question has fewer choices than others."""
+    return np.asarray(np.nan_to_num(scorer.scores(answers), nan=-np.inf, neginf=-np.inf))
 
 
-def _allows(questions: Sequence[Sequence[ChoiceRecord]], scorer: Method) -> bool:
+def _accuracy(scores: Float[ndarray, "questions choices"], gold: Int[ndarray, " questions"]) -> dict[str, float]:
+    hits = credit(scores, gold)
+    low, high = wilson(float(hits.sum()), len(hits))
+    ties = int((best_choices(scores).sum(1) > 1).sum())
+    error = expected_calibration_error(softmax(scores), gold)
+    return {"value": float(hits.mean()), "low": low, "high": high, "ties": ties, "calibration_error": error}
+
+
+def _baselines(gold: Int[ndarray, " questions"], questions: Questions) -> dict[str, float]:
+    known = baselines(gold, np.array([len(question) for question in questions]))
+    return {"majority": known["majority"], "random": known["uniform"], "prior": known["prior"]}
+
+
+def _allows(questions: Questions, scorer: Method) -> bool:
     """Whether a method can be worked out: it asked for what it wants, and the choices are what it needs."""
     if type(scorer).wants is not Method.wants and scorer.name not in questions[0][0].references:
         return False
     return not scorer.needs_labels or len({tuple(record.choice for record in question) for question in questions}) == 1
 
 
-def _over_documents(hits: float, n: int) -> tuple[float, float]:
-    # Ties and means over seeds give shares of a hit, for which Wilson's formula holds as it stands.
-    return wilson(cast("int", float(hits)), n)
-
-
-def _figures(records: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _figures(
+    records: Sequence[Mapping[str, Any]],
+    scored: Mapping[Evaluation, Float[ndarray, "questions choices"]],
+    golds: Mapping[str, Int[ndarray, " questions"]],
+) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for task in dict.fromkeys(record["task"] for record in records):
+    for task, gold in golds.items():
+        for k in dict.fromkeys(evaluation.k for evaluation in scored if evaluation.task == task):
+            mine = {one: scores for one, scores in scored.items() if (one.task, one.k) == (task, k)}
+            figures |= {f"{task}.k{k}{name}": value for name, value in _over_evaluations(k, mine, gold).items()}
         own = [record for record in records if record["task"] == task]
-        for k in dict.fromkeys(record["k"] for record in own):
-            values = [record["value"] for record in own if record["k"] == k]
-            mean, n = sum(values) / len(values), min(record["n"] for record in own if record["k"] == k)
-            low, high = _over_documents(mean * n, n)
-            if len(values) > 1:
-                _, low_over_seeds, high_over_seeds = mean_interval(values)
-                low, high = min(low, max(low_over_seeds, 0.0)), max(high, min(high_over_seeds, 1.0))
-            figures |= {f"{task}.k{k}": mean, f"{task}.k{k}.low": low, f"{task}.k{k}.high": high}
-        for baseline in ("majority", "random"):
+        for baseline in ("majority", "random", "prior"):
             figures[f"{task}.{baseline}"] = sum(record[baseline] for record in own) / len(own)
     return figures
+
+
+def _over_evaluations(
+    k: int, scored: Mapping[Evaluation, Float[ndarray, "questions choices"]], gold: Int[ndarray, " questions"]
+) -> dict[str, float]:
+    """The mean over seeds, orders and templates for one k, its interval, and what its variance comes from."""
+    seeds, orders = sorted({one.seed for one in scored}), sorted({one.order for one in scored})
+    templates = list(dict.fromkeys(one.template for one in scored))
+    if k == 0:  # without shots all seeds and orders are the same prompt
+        seeds, orders = seeds[:1], orders[:1]
+    hits = np.empty((len(gold), len(seeds), len(orders), len(templates)))
+    for one, scores in scored.items():
+        if one.seed in seeds and one.order in orders:
+            place = seeds.index(one.seed), orders.index(one.order), templates.index(one.template)
+            hits[:, *place] = credit(scores, gold)
+    if len(gold) < _FEWEST:
+        low, high = wilson(float(hits.mean()) * len(gold), len(gold))
+        return {"": float(hits.mean()), ".low": low, ".high": high}
+    mean, low, high = accuracy_interval(hits)
+    figures = {"": mean, ".low": low, ".high": high}
+    if mean < 1:
+        detectable = detectable_unpaired(len(gold), mean)
+        figures |= {".detectable": detectable} if np.isfinite(detectable) else {}
+    if hits[0].size > 1:
+        figures |= {f".variance_{name}": value for name, value in split_variance(hits).components.items()}
+    if len(orders) > 1:
+        figures |= _order_figures(scored, gold, seeds, templates)
+    return figures
+
+
+def _order_figures(
+    scored: Mapping[Evaluation, Float[ndarray, "questions choices"]],
+    gold: Int[ndarray, " questions"],
+    seeds: Sequence[int],
+    templates: Sequence[str],
+) -> dict[str, float]:
+    """How much the order of the shots changes, on average over seeds and templates."""
+    found = []
+    for seed in seeds:
+        for template in templates:
+            orders = [scores for one, scores in scored.items() if (one.seed, one.template) == (seed, template)]
+            sensitivity = order_sensitivity(np.stack(orders), gold)
+            found.append(
+                {
+                    **{f".order_{name}": sensitivity.figures[name] for name in ("sd", "min", "max")},
+                    ".global_entropy": float(sensitivity.global_entropies.mean()),
+                    ".local_entropy": float(sensitivity.local_entropies.mean()),
+                }
+            )
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}

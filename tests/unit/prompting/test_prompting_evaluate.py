@@ -1,13 +1,15 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.prompting import Template, choose_shots, evaluate_prompts, loglikelihoods
-from ptft.tasks.metrics import mean_interval, wilson
+from ptft.prompting.statistics import accuracy_interval, split_variance
+from ptft.tasks.metrics import wilson
 from ptft.tasks.prompt_task import PromptItem, PromptTask
 from ptft.tasks.task import Example, TaskData
 
@@ -66,6 +68,8 @@ def test_a_record_says_what_was_measured_and_how_sure_it_is(model, tokenizer):
         "n": 10,
         "majority": 0.6,
         "random": 0.5,
+        "prior": pytest.approx(0.52),
+        "calibration_error": record["calibration_error"],
         "ties": 0,
         "shots_dropped": 0,
     }
@@ -77,16 +81,24 @@ def test_figures_are_means_over_seeds_with_an_interval(model, tokenizer):
     assert [(r["k"], r["seed"]) for r in result.records] == [(k, seed) for k in (0, 4) for seed in seeds]
     values = [r["value"] for r in result.records if r["k"] == 4]
     assert result.figures["reviews.k4"] == pytest.approx(sum(values) / 4)
-    over_seeds, over_documents = mean_interval(values)[1:], wilson(sum(values) / 4 * 10, 10)
-    assert result.figures["reviews.k4.low"] == pytest.approx(max(0, min(over_seeds[0], over_documents[0])))
-    assert result.figures["reviews.k4.high"] == pytest.approx(min(1, max(over_seeds[1], over_documents[1])))
+    hits = np.zeros((10, 4, 1, 1))
+    for document in result.documents:
+        if document["k"] == 4:
+            hits[document["index"], seeds.index(document["seed"])] = document["gold"] == document["predicted"]
+    assert accuracy_interval(hits) == pytest.approx(
+        [result.figures[f"reviews.k4{end}"] for end in ("", ".low", ".high")]
+    )
+    assert result.figures["reviews.k4.variance_documents"] == split_variance(hits).components["documents"]
+    assert "reviews.k0.variance_documents" not in result.figures
     assert result.figures["reviews.majority"] == 0.6
 
 
 def test_equal_values_for_all_seeds_leave_the_uncertainty_of_the_documents(model, tokenizer):
     result = evaluate(model, tokenizer, TASK, k=[0], seeds=[1, 2, 3], template=TEMPLATE)
     hits = round(result.figures["reviews.k0"] * 10)
-    assert (result.figures["reviews.k0.low"], result.figures["reviews.k0.high"]) == pytest.approx(wilson(hits, 10))
+    low, high = wilson(hits, 10)
+    assert result.figures["reviews.k0.low"] == pytest.approx(low, abs=0.02)
+    assert result.figures["reviews.k0.high"] == pytest.approx(high, abs=0.02)
 
 
 def test_prompts_without_shots_are_scored_once_for_all_seeds(new_model, tokenizer):

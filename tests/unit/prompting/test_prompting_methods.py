@@ -111,6 +111,15 @@ def test_orders_show_the_same_shots(result):
     assert any(shots[seed, 0] != shots[seed, 1] for seed in (3, 4))
 
 
+def test_figures_say_what_orders_change(result):
+    for k in (0, 2):
+        assert (f"reviews.k{k}.order_sd" in result.figures) == (k == 2)
+    values = {(r["seed"], r["order"]): r["value"] for r in result.records if r["method"] == "raw" and r["k"] == 2}
+    spread = np.mean([np.std([values[seed, 0], values[seed, 1]], ddof=1) for seed in (3, 4)])
+    assert result.figures["reviews.k2.order_sd"] == pytest.approx(spread)
+    assert {"reviews.k2.variance_order", "reviews.k2.global_entropy"} <= set(result.figures)
+
+
 def test_figures_can_be_worked_out_again_from_the_records(result, tmp_path):
     path = tmp_path / "choices.jsonl"
     path.write_text("".join(record.line for record in result.choices), encoding="utf-8")
