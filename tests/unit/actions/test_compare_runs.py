@@ -16,12 +16,11 @@ def records(right, document="d"):
     for index, is_right in enumerate(right):
         for place in range(2):
             value = -1.0 if is_right == (place == 0) else -2.0
-            found.append(
-                ChoiceRecord(
-                    "t", "{text}", "ptft", 4, 0, 0, index, "ab"[place], place == 0, value, False, 1, 1, [3], 4, [], "p",
-                    f"{document}{index}",
-                )  # fmt: skip
-            )
+            place_of = {"task": "t", "template": "{text}", "protocol": "ptft", "k": 4, "seed": 0, "order": 0}
+            answer = {"choice": "ab"[place], "is_gold": place == 0, "log_likelihood": value, "is_greedy": False}
+            sizes = {"characters": 1, "bytes": 1, "continuation_ids": [3], "context_tokens": 4}
+            names = {"shots": [], "prompt": "p", "document": f"{document}{index}"}
+            found.append(ChoiceRecord(index=index, **place_of, **answer, **sizes, **names))
     return found
 
 
