@@ -66,14 +66,18 @@ class Template:
                 raise RecipeError(f"the template {self.text!r} has an unknown field {name!r}{nearest(name, FIELDS)}")
         return frozenset(found)
 
-    def query(self, example: Example) -> str:
-        """The filled form, without white space at its end."""
+    def filled(self, example: Example) -> str:
+        """The form with an example's texts in it, as it stands."""
         values = {"text": example.text, "text_a": example.text, "text_b": example.text_b}
 
-        def filled(piece: re.Match[str]) -> str:
+        def value(piece: re.Match[str]) -> str:
             return piece.group()[0] if piece.group(1) is None else values[piece.group(1)]
 
-        return _PIECE.sub(filled, self.text).rstrip()
+        return _PIECE.sub(value, self.text)
+
+    def query(self, example: Example) -> str:
+        """The filled form, without white space at its end."""
+        return self.filled(example).rstrip()
 
     def choice(self, label: str) -> str:
         """What follows a query if its label is ``label``: white space and the label's word."""

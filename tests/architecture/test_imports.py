@@ -119,7 +119,8 @@ def test_random_numbers_come_from_counters():
     def global_generators(module):
         return {"random"} & outside(module) or re.findall(r"\b(?:np|numpy)\.random\b", MODULES[module].read_text())
 
-    assert offenders(global_generators) == {}
+    # Streams of other systems come from one place as well.
+    assert offenders(global_generators) == {"ptft.rng": {"random"}}
 
 
 def calls(module):
