@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -87,6 +88,7 @@ def register() -> None:
     check_installed()
     from lm_eval.api.registry import model_registry
 
+    import_module("lm_eval.models")  # its own, which it does not look for once the registry holds one
     if NAME not in model_registry:
         model_registry.register(NAME, target=model_class())
 

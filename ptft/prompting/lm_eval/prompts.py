@@ -6,7 +6,7 @@ from typing import Literal
 
 from ptft.prompting.lm_eval.shots import SEED, first_shots, random_shots
 from ptft.prompting.shots import check_labels
-from ptft.prompting.template import Template
+from ptft.prompting.template import Template, filled
 from ptft.tasks.prompt_task import PromptItem
 from ptft.tasks.task import Example
 
@@ -44,10 +44,10 @@ def prompt_item(
 
     def shown(shot: Example) -> str:
         word = words[str(shot.label)]
-        return template.filled(shot) + (target_delimiter + word + template.separator if word else "")
+        return filled(template.text, shot) + (target_delimiter + word + template.separator if word else "")
 
     return PromptItem(
-        context=description + "".join(map(shown, shots)) + template.filled(row),
+        context=description + "".join(map(shown, shots)) + filled(template.text, row),
         choices=tuple(target_delimiter + words[label] for label in labels),
         gold=labels.index(str(row.label)),
         shots=len(shots),

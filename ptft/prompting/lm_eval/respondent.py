@@ -24,14 +24,16 @@ _NEW_TOKENS = 256  # lm_eval's own default
 
 
 class ModelArguments(Settings):
-    """Run lm_eval 0.4.13 (`pip install "ptft[bench]"`) on a model of ours: all arguments are lm_eval's own.
+    """Run lm-eval's own command line, of lm_eval 0.4.13, on a model of ours; the arguments are its own.
 
-    Such as: ptft lm_eval --model_args pretrained=runs/gpt --tasks lambada_openai --limit 10. Without --model the model
-    is ptft, also known as such to --model; a --config file must name it itself. Numbers are those of lm_eval's own
-    model class in fp32, but come sooner: what prompts share is computed once, and --batch_size has no effect. One
-    process does all. `ptft lm_eval run -h` shows lm_eval's help. A masked model is scored by pseudo-log-likelihood.
+    Such as: ptft lm_eval --model_args pretrained=runs/gpt --tasks lambada_openai --limit 10. It needs `pip install
+    "ptft[bench]"`; `ptft lm_eval run -h` shows its help, `ptft lm_eval ls tasks` its tasks. Where neither --model nor
+    --config is given, the model is ptft; a file of --config names it itself.
 
-    The settings are the keys of --model_args.
+    Numbers are those of --model hf in fp32. A masked model, which hf cannot score, is scored by pseudo-log-likelihood.
+    One process does all; --batch_size has no effect, since batches are made by tokens.
+
+    The settings below are the keys of --model_args.
     """
 
     pretrained: str
@@ -44,8 +46,8 @@ class ModelArguments(Settings):
     """The longest input in tokens; 0 takes the model's positions."""
     device: str = ""
     """Where to compute, such as cpu or cuda:0; empty, or a GPU that is not there, takes what there is."""
-    method: Literal["original", "within_word_l2r"] = "original"
-    """Of a masked model's pseudo-log-likelihood: hide the token only, or the later ones of its word as well."""
+    method: Literal["within_word_l2r", "original"] = "within_word_l2r"
+    """Of a masked model: a token is predicted with itself and the later tokens of its word hidden, or itself only."""
 
 
 class Respondent:
@@ -84,7 +86,7 @@ class Respondent:
             DataError: A pair leaves no token to score, or no room for it.
         """
         if self.is_masked:
-            return [(score, False) for score in self._pseudo(pairs)]
+            return self._pseudo(pairs)
         requests = encode_pairs(self.tokenizer, pairs, add_bos=self._add_bos)
         seen = [truncated(request, self.max_length) for request in requests]
         return [(scored.log_likelihood, scored.is_greedy) for scored in score_requests(self.model, seen)]
@@ -96,7 +98,7 @@ class Respondent:
             DataError: The tokenizer has no token to begin with.
         """
         if self.is_masked:
-            return self._pseudo([("", text) for text in texts])
+            return [score for score, _ in self._pseudo([("", text) for text in texts])]
         windows = [rolling_requests(self.tokenizer, text, self.max_length, add_bos=self._add_bos) for text in texts]
         scored = iter(score_requests(self.model, [window for part in windows for window in part]))
         return [sum(next(scored).log_likelihood for _ in part) for part in windows]
@@ -124,9 +126,13 @@ class Respondent:
                 raise RecipeError(f"generation: unknown setting {name!r}{nearest(name, _GENERATION)}")
         size = int(next((settings[name] for name in _LENGTHS if settings.get(name) is not None), _NEW_TOKENS))
         room = self.max_length - size
-        if room < 1 or not prompt_ids:
-            what = f"{size} tokens are to be written and the model has {self.max_length} positions"
-            raise DataError(f"{what if room < 1 else 'a prompt has no token'}, where lm_eval 0.4.13 fails; change that")
+        if room < 1:
+            raise DataError(
+                f"{size} tokens are to be written and the model has {self.max_length} positions, where lm_eval 0.4.13 "
+                "fails; ask for fewer, such as --gen_kwargs max_gen_toks=32"
+            )
+        if not prompt_ids:
+            raise DataError("a prompt has no token to write after; give it text, or a tokenizer that adds a bos_token")
         until = settings.get("until") or []
         return continued(
             self.model,
@@ -139,11 +145,11 @@ class Respondent:
             stop=[text for text in ([until] if isinstance(until, str) else until) if text],
         )
 
-    def _pseudo(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _pseudo(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
         from ptft.prompting.masked import pseudo_loglikelihoods
 
         scored = pseudo_loglikelihoods(self.model, self.tokenizer, pairs, method=self.settings.method)
-        return [one.log_likelihood for one in scored]
+        return [(one.log_likelihood, one.is_greedy) for one in scored]
 
 
 def _device(name: str) -> torch.device:
