@@ -1,9 +1,9 @@
 """Zero-, one- and few-shot accuracy of a causal model on a task, for several numbers of shots and seeds in one call."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft import rng
 from ptft.compute import Compute
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.decoder import check_decoder, num_positions
-from ptft.prompting.encoding import encode_pairs
-from ptft.prompting.method import Asked, Method, Pair, length_of
+from ptft.prompting.asking import Asker
+from ptft.prompting.decoder import check_decoder
+from ptft.prompting.lm_eval.prompts import Sampler
+from ptft.prompting.method import Asked, Method
 from ptft.prompting.methods import METHODS
+from ptft.prompting.protocol import PTFT, Protocol, protocol_of
 from ptft.prompting.questions import Questions, Shown, questions_of
-from ptft.prompting.records import ChoiceRecord, short_hash
-from ptft.prompting.request import Request, Scored
+from ptft.prompting.records import ChoiceRecord
 from ptft.prompting.results import documents_of, summarise
 from ptft.prompting.scoring import score_requests
 from ptft.prompting.template import Template
 from ptft.tasks.prompt_task import PromptTask
 from ptft.tasks.task import TaskData
 
-PROTOCOL = "ptft"
+_OF_LM_EVAL = ("raw", "per_character", "per_byte", "pmi")
 _LIMIT = rng.key_of("prompting.limit")
-_QUESTIONS_AT_ONCE = 32  # are turned into ids
-_TOKENS_AT_ONCE = 4_000_000  # wait to be scored together
 _COSTLY = ("channel",)
 
 
@@ -52,17 +51,6 @@ class PromptResult:
         return documents_of(self.choices, self.method)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A question that fits into the model, and what is to be scored for it: its choices, then what methods want."""
-
-    index: int
-    asked: Asked
-    requests: list[Request]
-    wanted: dict[str, int]
-    """For each method so many requests a choice, in this order."""
-
-
 def evaluate_prompts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -71,6 +59,8 @@ def evaluate_prompts(
     k: Sequence[int],
     seeds: Sequence[int],
     template: Template | Sequence[Template] = (),
+    protocol: str = "ptft",
+    sampler: Sampler = "default",
     orders: int = 1,
     method: str = "raw",
     methods: Sequence[str] = (),
@@ -97,6 +87,9 @@ def evaluate_prompts(
         k: Numbers of shots, each at least 0.
         seeds: Seeds of the shots, each at least 0; for one seed the shots of a smaller k begin those of a larger.
         template: Forms and label words for labelled data; none is :func:`default_template`.
+        protocol: ``ptft``, or ``lm_eval-0.4.13`` for its prompts, ids, truncation and figures.
+        sampler: Under the latter, how shots are chosen: ``default`` draws them for each document, ``first_n`` takes the
+            first.
         orders: In how many orders the shots of each seed are shown; the first is that in which they were drawn.
         method: The scoring method of the figures.
         methods: Those of the records; none is all that apply but the channel, which costs as much as all others.
@@ -113,30 +106,26 @@ def evaluate_prompts(
     Paper: Brown et al. 2020, arXiv 2005.14165. Differs: fixed shots for a seed instead of new ones for each document.
     """
     ways = check_prompts(
-        tokenizer, task, k=k, seeds=seeds, template=template, orders=orders, method=method, methods=methods, limit=limit
-    )
+        tokenizer, task, k=k, seeds=seeds, template=template, protocol=protocol, sampler=sampler, orders=orders,
+        method=method, methods=methods, limit=limit,
+    )  # fmt: skip
+    rules = protocol_of(protocol)
     check_decoder(model, tokenizer)
     choices: list[ChoiceRecord] = []
-    total = sum(len(_numbers(questions, limit)) for questions, _, _ in ways) * len(ways[0][1])
+    plan = [(questions, _numbers(questions, limit, rules), shown, scorers) for questions, shown, scorers in ways]
+    total = sum(len(numbers) * len(shown) for _, numbers, shown, _ in plan)
     done = 0
-    for questions, shown, scorers in ways:
-        numbers = _numbers(questions, limit)
+    for questions, numbers, shown, scorers in plan:
+        asker = Asker(model, tokenizer, rules, questions, scorers)
         found: dict[Shown, list[ChoiceRecord]] = {one: [] for one in shown}
-        waiting: list[tuple[Shown, _Fitted]] = []
-        for start in range(0, len(numbers), _QUESTIONS_AT_ONCE):
-            for one in shown:
-                some = numbers[start : start + _QUESTIONS_AT_ONCE]
-                waiting += [(one, fitted) for fitted in _fitted(model, tokenizer, questions, some, one, scorers)]
-            is_last = start + _QUESTIONS_AT_ONCE >= len(numbers)
-            if is_last or _tokens(waiting) > _TOKENS_AT_ONCE:
-                requests = [request for _, fitted in waiting for request in fitted.requests]
-                scored = iter(score_requests(model, requests, compute=compute, say=say))
-                for one, fitted in waiting:
-                    found[one] += _recorded(questions, one, fitted, scored)
-                done += len(waiting)
-                waiting = []
-                if progress is not None:
-                    progress(done, total)
+        for batch in asker.batches(numbers, shown):
+            requests = [request for _, fitted in batch for request in fitted.requests]
+            scored = iter(score_requests(model, requests, compute=compute, say=say))
+            for one, fitted in batch:
+                found[one] += asker.recorded(one, fitted, scored)
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
         choices += [record for records in found.values() for record in records]
     figures, records = summarise(choices, method, [scorer.name for scorer in ways[0][2]])
     return PromptResult(figures, records, choices, method)
@@ -149,6 +138,8 @@ def check_prompts(
     k: Sequence[int],
     seeds: Sequence[int],
     template: Template | Sequence[Template] = (),
+    protocol: str = "ptft",
+    sampler: Sampler = "default",
     orders: int = 1,
     method: str = "raw",
     methods: Sequence[str] = (),
@@ -168,26 +159,36 @@ def check_prompts(
             raise RecipeError(f"{name} is {list(values)!r}; give one or more different integers, each at least 0")
     if limit < 0:
         raise RecipeError(f"limit is {limit!r}; give the number of documents to ask about, or 0 for all")
+    is_ours = protocol_of(protocol) is PTFT
+    if is_ours and sampler != "default":
+        raise RecipeError(f"sampler is {sampler!r} but has no effect under protocol=ptft; leave it out")
+    if not is_ours and orders > 1:
+        raise RecipeError(f"orders is {orders!r}; allowed: 1 under protocol={protocol}, which has one order")
     if orders < 1 or (orders > 1 and isinstance(task, PromptTask)):
         allowed = "1, since the task shows its shots in an order of its own" if orders > 1 else "at least 1"
         raise RecipeError(f"orders is {orders!r}; allowed: {allowed}")
     templates = [template] if isinstance(template, Template) else list(template)
     shown = [Shown(*one) for one in product(k, seeds, range(orders))]
     ways = []
-    for questions in questions_of(task, templates, tokenizer):
+    for questions in questions_of(task, templates, tokenizer, "" if is_ours else sampler):
         first = questions.ask([0], Shown(max(k), seeds[0])) if questions.size else []
         if not first:
             raise DataError(f"the task {questions.name!r} makes no prompts; give it at least one row")
-        ways.append((questions, shown, _scorers(questions.name, first[0], tokenizer, method, methods)))
+        ways.append((questions, shown, _scorers(questions.name, first[0], tokenizer, protocol, method, methods)))
     return ways
 
 
 def _scorers(
-    task: str, asked: Asked, tokenizer: PreTrainedTokenizerBase, method: str, methods: Sequence[str]
+    task: str, asked: Asked, tokenizer: PreTrainedTokenizerBase, protocol: str, method: str, methods: Sequence[str]
 ) -> list[Method]:
     """The methods whose references are scored beside the questions."""
     wanted = dict.fromkeys([method, *methods])
+    known = [name for name in METHODS if name in _OF_LM_EVAL or protocol == PTFT.name]
     for name in wanted:
+        if name in METHODS and name not in known:
+            raise RecipeError(
+                f"the scoring method {name!r} is none of protocol={protocol}: {', '.join(known)}; name one"
+            )
         if not METHODS[name]().applies(asked):
             raise RecipeError(
                 f"the scoring method {name!r} does not apply to {task!r}: {METHODS[name].summary}; it needs a template "
@@ -197,101 +198,18 @@ def _scorers(
         can_begin = tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None
         wanted |= dict.fromkeys(
             name
-            for name, other in METHODS.items()
-            if name not in _COSTLY and other().applies(asked) and (can_begin or not other.needs_beginning)
+            for name in known
+            if name not in _COSTLY
+            and METHODS[name]().applies(asked)
+            and (can_begin or not METHODS[name].needs_beginning)
         )
     return [METHODS[name]() for name in wanted]
 
 
-def _numbers(questions: Questions, limit: int) -> list[int]:
-    """Which questions are asked."""
+def _numbers(questions: Questions, limit: int, rules: Protocol) -> list[int]:
+    """Which questions are asked: drawn over all, or the first as lm_eval does."""
     if not 0 < limit < questions.size:
         return list(range(questions.size))
+    if rules is not PTFT:
+        return list(range(limit))
     return sorted(rng.permuted(np.arange(limit), questions.size, _LIMIT).tolist())
-
-
-def _tokens(waiting: Sequence[tuple[Shown, _Fitted]]) -> int:
-    """About how many tokens wait: the choices of a question share its context."""
-    return sum(len(fitted.requests[0].context_ids) for _, fitted in waiting)
-
-
-def _fitted(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Questions,
-    numbers: Sequence[int],
-    shown: Shown,
-    scorers: Sequence[Method],
-) -> list[_Fitted]:
-    """Some questions, each with as many shots as fit."""
-    fitted: dict[int, _Fitted] = {}
-    left = list(numbers)
-    for k in range(shown.k, -1, -1):
-        made = _encoded(tokenizer, questions, left, Shown(k, shown.seed, shown.order), scorers)
-        lengths = [max(request.num_inputs for request in one.requests) for one in made]
-        fitted |= {one.index: one for one, length in zip(made, lengths, strict=True) if length <= num_positions(model)}
-        left = [number for number in left if number not in fitted]
-        if not left:
-            return [fitted[number] for number in numbers]
-    raise DataError(
-        f"{len(left)} of {len(numbers)} documents of {questions.name!r} do not fit into the model's "
-        f"{num_positions(model)} positions even without shots (the longest has {max(lengths)} tokens); use shorter "
-        "texts or a model with more positions"
-    )
-
-
-def _encoded(
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Questions,
-    numbers: Sequence[int],
-    shown: Shown,
-    scorers: Sequence[Method],
-) -> list[_Fitted]:
-    pairs: list[Pair] = []
-    parts: list[tuple[int, Asked, int, dict[str, int]]] = []
-    for number, asked in zip(numbers, questions.ask(numbers, shown), strict=True):
-        before = len(pairs)
-        pairs += [(asked.item.context, choice) for choice in asked.item.choices]
-        wanted: dict[str, int] = {}
-        for scorer in scorers:
-            for wants in scorer.wants(asked):
-                wanted[scorer.name] = len(wants)
-                pairs += wants
-        parts.append((number, asked, len(pairs) - before, wanted))
-    requests = iter(encode_pairs(tokenizer, pairs))
-    return [_Fitted(number, asked, list(islice(requests, size)), wanted) for number, asked, size, wanted in parts]
-
-
-def _recorded(questions: Questions, shown: Shown, fitted: _Fitted, scored: Iterator[Scored]) -> list[ChoiceRecord]:
-    asked, item = fitted.asked, fitted.asked.item
-    answers = list(islice(scored, len(item.choices)))
-    references = {
-        name: [[one.log_likelihood for one in islice(scored, size)] for _ in item.choices]
-        for name, size in fitted.wanted.items()
-    }
-    shots = [short_hash(shot.text, shot.text_b, str(shot.label)) for shot in asked.shots]
-    example = asked.example
-    return [
-        ChoiceRecord(
-            task=questions.name,
-            template=questions.template,
-            protocol=PROTOCOL,
-            k=shown.k,
-            seed=shown.seed,
-            order=shown.order,
-            index=fitted.index,
-            choice=asked.labels[place] if asked.labels else choice.strip(),
-            is_gold=place == item.gold,
-            log_likelihood=answer.log_likelihood,
-            is_greedy=answer.is_greedy,
-            characters=length_of(choice, "characters"),
-            bytes=length_of(choice, "bytes"),
-            continuation_ids=list(answer.continuation_ids),
-            context_tokens=len(answer.context_ids),
-            shots=shots or ["own"] * item.shots,
-            prompt=short_hash(item.context),
-            document=short_hash(item.context) if example is None else short_hash(example.text, example.text_b),
-            references={name: values[place] for name, values in references.items()},
-        )
-        for place, (choice, answer) in enumerate(zip(item.choices, answers, strict=True))
-    ]

@@ -78,9 +78,3 @@ class Method(ABC):
     @abstractmethod
     def scores(self, answers: Answers) -> Float[ndarray, "questions choices"]:
         """What the choices are compared by: the highest is the answer."""
-
-
-def length_of(choice: str, unit: str) -> int:
-    """Characters or bytes of a choice, without the white space around it."""
-    text = choice.strip()
-    return len(text) if unit == "characters" else len(text.encode())

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.errors import DataError, RecipeError
+from ptft.prompting.lm_eval.prompts import Sampler, prompt_item, shots_for
 from ptft.prompting.method import Asked
 from ptft.prompting.shots import check_labels, first_shots, shot_order
 from ptft.prompting.template import Template, default_template
@@ -41,7 +43,10 @@ class Questions:
 
 
 def questions_of(
-    task: TaskData | PromptTask, templates: Sequence[Template], tokenizer: PreTrainedTokenizerBase
+    task: TaskData | PromptTask,
+    templates: Sequence[Template],
+    tokenizer: PreTrainedTokenizerBase,
+    sampler: Sampler | Literal[""] = "",
 ) -> list[Questions]:
     """One set of questions for an in-context task, one for each test set and template of labelled data.
 
@@ -49,6 +54,7 @@ def questions_of(
         task: What is asked about.
         templates: Forms; none is :func:`default_template`.
         tokenizer: Must tell the label words apart.
+        sampler: How lm_eval would choose shots; none is our own way.
 
     Raises:
         DataError: There are no test rows, or one has an unknown label.
@@ -62,6 +68,11 @@ def questions_of(
     if not task.tests or not all(task.tests.values()):
         raise DataError(f"the task {task.name!r} has no test rows to ask about; give it a test file")
     own_choices = task.problem == "multiple_choice"
+    if own_choices and sampler:
+        raise RecipeError(
+            f"protocol: prompts of {task.name!r}, whose rows bring choices of their own, are made under protocol=ptft "
+            "only; leave protocol out, or use `ptft lm_eval`"
+        )
     if not own_choices:
         check_labels(rows, task.labels)
     templates = templates or [default_template(rows)]
@@ -76,8 +87,9 @@ def questions_of(
             raise RecipeError(
                 f"the template uses {{text_b}} but no row of {task.name!r} has a second text; leave it out"
             )
+    make = partial(_drawn, sampler=sampler) if sampler else _templated
     return [
-        _templated(task, task.name if len(task.tests) == 1 else f"{task.name}.{name}", test, template)
+        make(task, task.name if len(task.tests) == 1 else f"{task.name}.{name}", test, template)
         for name, test in task.tests.items()
         for template in templates
     ]
@@ -105,6 +117,24 @@ def _templated(task: TaskData, name: str, rows: Sequence[Example], template: Tem
                 shots = [shots[place] for place in places]
             item = template.item(row, task.labels, shots)
             found.append(Asked(item, template, row, tuple(shots), () if row.choices else task.labels))
+        return found
+
+    return Questions(name, template.text, len(rows), ask)
+
+
+def _drawn(task: TaskData, name: str, rows: Sequence[Example], template: Template, sampler: Sampler) -> Questions:
+    """Questions with shots as lm_eval chooses them: they depend on the rows before."""
+
+    @cache
+    def chosen(k: int, seed: int) -> list[list[Example]]:
+        return shots_for(rows, task.train, k, sampler=sampler, seed=seed)
+
+    def ask(numbers: Sequence[int], shown: Shown) -> list[Asked]:
+        found = []
+        for number in numbers:
+            shots = chosen(shown.k, shown.seed)[number]
+            item = prompt_item(rows[number], task.labels, template, shots)
+            found.append(Asked(item, template, rows[number], tuple(shots), task.labels))
         return found
 
     return Questions(name, template.text, len(rows), ask)

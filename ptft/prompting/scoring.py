@@ -12,15 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft import rng
 from ptft.compute import Compute
 from ptft.errors import CheckpointError, DataError, RecipeError
-from ptft.family import nearest
 from ptft.prompting.decoder import check_decoder, evaluating, num_positions
-from ptft.prompting.encoding import encode_pairs
 from ptft.prompting.plain import score_plainly
 from ptft.prompting.plan import Plan
+from ptft.prompting.protocol import protocol_of
 from ptft.prompting.request import Request, Scored
 from ptft.prompting.shared import score_shared
 
-PROTOCOLS = ("ptft",)
 TOKENS_PER_BATCH = 8192
 _ROW_TOKENS = {"cpu": 256}  # longer rows cost more attention to what is masked than they save in calls
 _OTHER_ROW_TOKENS = 2048
@@ -39,15 +37,16 @@ def loglikelihoods(
 ) -> list[Scored]:
     """Score how probable each continuation is after its context, in the order of ``pairs``.
 
-    Protocol ``ptft``: :func:`encode_pairs` says how text becomes ids; the log-softmax is taken in 32 bits whatever
-    the model's precision. What pairs have in common, equal pairs included, goes through the model once; the result
-    does not depend on what is scored together but for rounding.
+    Protocol ``ptft``: :func:`~ptft.prompting.encoding.encode_pairs` says how text becomes ids; the log-softmax is taken
+    in 32 bits whatever the model's precision. Protocol ``lm_eval-0.4.13``: ids are lm_eval's, and a pair that is too
+    long is cut on the left; the ids that come back are those before the cut. What pairs have in common, equal pairs
+    included, goes through the model once; the result does not depend on what is scored together but for rounding.
 
     Args:
         model: A causal language model; its training or evaluation mode is as before afterwards.
         tokenizer: The tokenizer it was pretrained with.
         pairs: (context, continuation) texts; the context may be empty.
-        protocol: The rules to follow; ``ptft`` is the only set so far.
+        protocol: The rules to follow: ``ptft`` or ``lm_eval-0.4.13``.
         tokens_per_batch: Upper bound for the tokens of one forward pass, but for a single request that is longer.
 
     Raises:
@@ -57,10 +56,11 @@ def loglikelihoods(
 
     Paper: Brown et al. 2020, section 2.4, arXiv 2005.14165. Differs: the sum is not divided by the number of tokens.
     """
-    if protocol not in PROTOCOLS:
-        raise RecipeError(f"unknown protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    rules = protocol_of(protocol)
     check_decoder(model, tokenizer)
-    return score_requests(model, encode_pairs(tokenizer, pairs), tokens_per_batch=tokens_per_batch)
+    encoded = rules.encode(tokenizer, pairs)
+    scored = score_requests(model, rules.fit(model, tokenizer, encoded), tokens_per_batch=tokens_per_batch)
+    return [Scored(*found[:2], *request) for found, request in zip(scored, encoded, strict=True)]
 
 
 def score_requests(

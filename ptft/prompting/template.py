@@ -68,7 +68,7 @@ class Template:
 
     def query(self, example: Example) -> str:
         """The filled form, without white space at its end."""
-        return _filled(self.text, example).rstrip()
+        return filled(self.text, example).rstrip()
 
     @property
     def _end(self) -> int:
@@ -78,11 +78,11 @@ class Template:
     @property
     def cue(self) -> str:
         """What stands after the last field and announces the label word, without white space around it."""
-        return _filled(self.text[self._end :], None).strip()
+        return filled(self.text[self._end :], None).strip()
 
     def body(self, example: Example) -> str:
         """The filled form up to its last field, without white space at its end."""
-        return _filled(self.text[: self._end], example).rstrip()
+        return filled(self.text[: self._end], example).rstrip()
 
     def label_first(self, label: str) -> str:
         """The cue, the word of a label and white space: what comes before the body where the label is given first."""
@@ -131,15 +131,15 @@ class Template:
         )
 
 
-def _filled(form: str, example: Example | None) -> str:
-    """A form with its fields replaced; one without fields needs no example."""
+def filled(form: str, example: Example | None) -> str:
+    """A form, or a part of one, with its fields replaced by the texts of an example; without fields it needs none."""
 
-    def filled(piece: re.Match[str]) -> str:
+    def value(piece: re.Match[str]) -> str:
         if piece.group(1) is None or example is None:
             return piece.group()[0]
         return example.text_b if piece.group(1) == "text_b" else example.text
 
-    return _PIECE.sub(filled, form)
+    return _PIECE.sub(value, form)
 
 
 def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], same: str) -> None:

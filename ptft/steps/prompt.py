@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from transformers import PreTrainedTokenizerBase
@@ -75,6 +75,10 @@ class Prompt(Step):
     """The form of a question with fields in braces, such as: Review: {text} Sentiment: - several with ||| between."""
     words: dict[str, str] = {}
     """The word for each label, such as words.pos=good; empty takes the labels themselves."""
+    protocol: Literal["ptft", "lm_eval-0.4.13"] = "ptft"
+    """The rules of prompts, token ids and figures: our own, or those of lm-eval, quirks included."""
+    sampler: Literal["default", "first_n"] = "default"
+    """Under lm-eval's rules: draw shots for each row from one stream (seed=1234 is its own), or take the first ones."""
     orders: int = Field(1, ge=1)
     """In how many orders the shots of each seed are shown."""
     method: str = "raw"
@@ -90,7 +94,8 @@ class Prompt(Step):
         tokenizer = check_prompted("model", self.model)
         for task, _ in self._tasks():
             check_prompts(
-                tokenizer, task, k=self.k, seeds=seeds, template=self._templates(task), orders=self.orders,
+                tokenizer, task, k=self.k, seeds=seeds, template=self._templates(task), protocol=self.protocol,
+                sampler=self.sampler, orders=self.orders,
                 method=self.method, methods=self.methods,
             )  # fmt: skip
 
@@ -140,7 +145,8 @@ class Prompt(Step):
             for note in notes:
                 place.display.say(note)
             result = evaluate_prompts(
-                model, tokenizer, task, k=self.k, seeds=seeds, template=self._templates(task), orders=self.orders,
+                model, tokenizer, task, k=self.k, seeds=seeds, template=self._templates(task), protocol=self.protocol,
+                sampler=self.sampler, orders=self.orders,
                 method=self.method, methods=self.methods, limit=self.limit, compute=compute,
                 progress=partial(place.display.progress, f"prompting, {task.name}"), say=place.display.say,
             )  # fmt: skip

@@ -120,7 +120,8 @@ def test_random_numbers_come_from_counters():
     def global_generators(module):
         return {"random"} & outside(module) or re.findall(r"\b(?:np|numpy)\.random\b", MODULES[module].read_text())
 
-    assert set(offenders(global_generators)) <= MAY_REPLAY
+    # Streams of other systems come from one place as well.
+    assert set(offenders(global_generators)) <= {"ptft.rng", *MAY_REPLAY}
 
 
 def calls(module):

@@ -252,8 +252,8 @@ def test_a_default_template_is_used_and_recorded(model, tokenizer):
 
 def test_progress_counts_questions(model, tokenizer, monkeypatch):
     seen = []
-    monkeypatch.setattr("ptft.prompting.evaluate._QUESTIONS_AT_ONCE", 4)
-    monkeypatch.setattr("ptft.prompting.evaluate._TOKENS_AT_ONCE", 0)
+    monkeypatch.setattr("ptft.prompting.asking._QUESTIONS_AT_ONCE", 4)
+    monkeypatch.setattr("ptft.prompting.asking._TOKENS_AT_ONCE", 0)
     evaluate(
         model, tokenizer, TASK, k=[0, 1], seeds=[1, 2], template=TEMPLATE, progress=lambda *counts: seen.append(counts)
     )
