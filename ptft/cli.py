@@ -4,7 +4,6 @@ Whatever imports torch is imported when a verb needs it, so that help and lists 
 """
 
 import atexit
-import inspect
 import os
 import sys
 import traceback
@@ -23,9 +22,9 @@ from ptft.errors import RecipeError, UserError
 from ptft.family import nearest
 from ptft.inspection.arguments import GRAMMAR, read_arguments, recipe_of, run_folder_of, subject_of_check, verb_of
 from ptft.inspection.members import members, near
-from ptft.layout import columns, page_width, paragraphs, settings_page, unmarked
+from ptft.layout import columns, page_width, unmarked, verb_page
 from ptft.peers import fails_first, has_peers, is_main
-from ptft.terminal import RichDisplay
+from ptft.terminal import RichDisplay, complain, last_words
 from ptft.training.aside import NO_ROOM
 from ptft.training.interruption import Interrupted, ending, exit_code
 
@@ -42,6 +41,7 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "true",
 }
 
+_HARNESS = "[run|ls|validate] [--tasks TASK --model_args KEY=VALUE ...]"
 _STOPPED = 128  # and the number of the signal that asked
 _DIFFERS = 3  # neither a mistake nor a bug: what verify=true is there to find
 
@@ -82,7 +82,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        with ending(_last_words):
+        with ending(last_words):
             code = command(sys.argv[1:])
             sys.stdout.flush()
     except OSError as error:  # as in `ptft list | head`, or a full disk; nobody reads what is left
@@ -114,15 +114,15 @@ def command(arguments: Sequence[str]) -> int:
             code: int | None = call()
             return code or 0
     except UserError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        _complain(f"cannot write {error.filename or 'everything'}: {error.strerror}; make room and try again")
+        complain(f"cannot write {error.filename or 'everything'}: {error.strerror}; make room and try again")
         return 2
     except KeyboardInterrupt as error:
-        _complain(str(error) or "stopped")
+        complain(str(error) or "stopped")
         return exit_code(error)
     return 0
 
@@ -176,6 +176,9 @@ def verbs() -> dict[str, Verb]:
         *(_step_verb(name, summary) for name, summary, _ in members("steps")),
         Verb("run", "Steps", "Do the steps of a recipe that are not done yet.", recipe, _run),
         *(_action_verb(name, summary) for name, summary, _ in members("actions")),
+        Verb(
+            "lm_eval", "Use a model", "Run lm-eval's own command line on a model of ours.", _HARNESS, _lm_eval, _asked
+        ),
         Verb("list", "Look", "Show what there is to choose from.", "[FAMILY]", _list),
         Verb("head", "Look", "Show the first documents, rows or prompts.", corpus, _head, _looks),
         Verb("check", "Look", "Show all settings and their origin; do nothing.", f"VERB|{recipe}", _check),
@@ -252,6 +255,21 @@ def _act(name: str, arguments: list[str]) -> None:
         text = action.do(display)
     if text:
         _print(text)
+
+
+def _lm_eval(arguments: list[str]) -> int:
+    if not arguments:
+        _print(_help(verbs()["lm_eval"], []))
+        return 0
+    from ptft.prompting.lm_eval.adapter import run
+
+    return run(arguments)
+
+
+def _asked() -> "type[Settings]":
+    from ptft.prompting.lm_eval.respondent import ModelArguments
+
+    return ModelArguments
 
 
 def _list(arguments: list[str]) -> None:
@@ -343,19 +361,6 @@ def _print(text: str) -> None:
         print(text)
 
 
-def _complain(sentences: str) -> None:
-    if not has_peers() or fails_first():
-        for sentence in sentences.splitlines():
-            print(f"ptft: {sentence}", file=sys.stderr)
-
-
-def _last_words(sentence: str) -> None:
-    """Of a process that is ended from a thread, which leaves a display no time to put the terminal in order."""
-    if sys.stdout.isatty():
-        print("\x1b[?25h", end="", flush=True)  # the cursor
-    _complain(sentence)
-
-
 def _print_figures(result: dict[str, Any]) -> None:
     from ptft.report.scripts import script_rows
     from ptft.report.tables import final_table
@@ -387,13 +392,5 @@ def _overview() -> str:
 
 
 def _help(verb: Verb, arguments: Sequence[str]) -> str:
-    """The help of a verb; ``optimizer=muon`` among the arguments shows that member's settings, not the default's."""
-    usage = f"usage: ptft {verb.name} {verb.grammar}"
-    if verb.settings is None:
-        return f"{usage}\n\n{verb.summary}"
-    kind = verb.settings()
-    chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    page, other = settings_page(kind, chosen)
-    hint = f"Settings of another choice: ptft {verb.name} --help {other}" if other else ""
-    about = paragraphs(inspect.getdoc(kind) or verb.summary)
-    return "\n\n".join(part for part in (usage, about, page, hint) if part)
+    about = f"usage: ptft {verb.name} {verb.grammar}\n\n{verb.summary}"
+    return verb_page(verb.name, verb.grammar, verb.settings(), arguments) if verb.settings else about

@@ -1,5 +1,6 @@
 """Text for a terminal: columns, paragraphs, and the settings of a class as a page of help."""
 
+import inspect
 import re
 import shutil
 import textwrap
@@ -68,6 +69,22 @@ def _laid_out(row: Sequence[str], widths: Sequence[int], *, wrap: bool) -> str:
         text = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
         lines.append(f"  {text}".rstrip())
     return "\n".join(lines)
+
+
+def verb_page(verb: str, grammar: str, kind: "type[Settings]", arguments: Sequence[str]) -> str:
+    """Lay out the help of a verb with settings: what may follow it, the class's docstring, and its settings.
+
+    Args:
+        verb: As it is typed.
+        grammar: What may follow it.
+        kind: The settings class.
+        arguments: ``optimizer=muon`` among them shows that member's settings, not the default's.
+    """
+    chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    page, other = settings_page(kind, chosen)
+    hint = f"Settings of another choice: ptft {verb} --help {other}" if other else ""
+    about = paragraphs(inspect.getdoc(kind) or "")
+    return "\n\n".join(part for part in (f"usage: ptft {verb} {grammar}", about, page, hint) if part)
 
 
 def settings_page(kind: "type[Settings]", chosen: Mapping[str, str]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ and Flood 2014), so the draw for (seed, epoch, example, position) never depends 
 """
 
 import hashlib
+import random
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,11 @@ def permuted(index: Key, size: int, *keys: Key) -> NDArray[np.int64]:
 def key_of(text: str) -> int:
     """A 63-bit key for a piece of text, the same on every machine (unlike ``hash``)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def mersenne(seed: int) -> random.Random:
+    """Python's own generator, for numbers that must equal those of another system; nothing of ours draws from it."""
+    return random.Random(seed)
 
 
 class Stream:

@@ -1,4 +1,4 @@
-"""What the terminal shows while a step works."""
+"""What the terminal shows while a step works, and what is said when it cannot go on."""
 
 import errno
 import sys
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self, TextIO
 
+from ptft.peers import fails_first, has_peers
 from ptft.report.tables import format_value
 from ptft.training.aside import NO_ROOM
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_SPEED = 600.0  # rich's 30 are less than two logged steps of a large model are apart
+
+
+def complain(sentences: str) -> None:
+    """Say what a user can mend, in the one process that speaks for all."""
+    if not has_peers() or fails_first():
+        for sentence in sentences.splitlines():
+            print(f"ptft: {sentence}", file=sys.stderr)
+
+
+def last_words(sentence: str) -> None:
+    """Of a process that is ended from a thread, which leaves a display no time to put the terminal in order."""
+    if sys.stdout.isatty():
+        print("\x1b[?25h", end="", flush=True)  # the cursor
+    complain(sentence)
 
 
 def figures_text(figures: Mapping[str, float] | None) -> str:

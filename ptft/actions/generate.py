@@ -8,8 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.actions.action import Action
 from ptft.display import Display
 from ptft.models.building import open_trained, read_config
+from ptft.prompting.decoder import check_decoder
 from ptft.prompting.generate import generate
-from ptft.prompting.scoring import check_decoder
 from ptft.tokenization import check_pair, load_tokenizer, tokenizer_folder
 
 

@@ -57,6 +57,7 @@ FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "objectives": lambda: members("objectives"),
     "masking": lambda: members("objectives/policies"),
     "policies": lambda: members("finetuning/policies"),
+    "methods": lambda: members("prompting/methods"),
     "presets": _presets,
     "schedules": _schedules,
     "tasks": _tasks,

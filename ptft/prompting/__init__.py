@@ -18,7 +18,8 @@ A zero- and few-shot evaluation in ten lines::
 
 from ptft.prompting.evaluate import PromptResult, evaluate_prompts
 from ptft.prompting.generate import generate
-from ptft.prompting.scoring import Scored, loglikelihoods
+from ptft.prompting.request import Scored
+from ptft.prompting.scoring import loglikelihoods
 from ptft.prompting.shots import choose_shots
 from ptft.prompting.template import Template, default_template
 

@@ -1,26 +1,34 @@
 """Zero-, one- and few-shot accuracy of a causal model on a task, for several numbers of shots and seeds in one call."""
 
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
+from ptft.compute import Compute
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.scoring import Request, check_decoder, encode_pairs, num_positions, score_requests
-from ptft.prompting.shots import check_labels, first_shots, shot_order
-from ptft.prompting.template import Template, default_template
-from ptft.tasks.metrics import interval_over_seeds, wilson
-from ptft.tasks.prompt_task import PromptItem, PromptTask
-from ptft.tasks.task import Example, TaskData
+from ptft.prompting.asking import Asker
+from ptft.prompting.decoder import check_decoder
+from ptft.prompting.lm_eval.prompts import Sampler
+from ptft.prompting.method import Asked, Method
+from ptft.prompting.methods import METHODS
+from ptft.prompting.protocol import PTFT, Protocol, protocol_of
+from ptft.prompting.questions import Questions, Shown, questions_of
+from ptft.prompting.records import ChoiceRecord
+from ptft.prompting.results import documents_of, summarise
+from ptft.prompting.scoring import score_requests
+from ptft.prompting.template import Template
+from ptft.tasks.prompt_task import PromptTask
+from ptft.tasks.task import TaskData
 
+_OF_LM_EVAL = ("raw", "per_character", "per_byte", "pmi")
 _LIMIT = rng.key_of("prompting.limit")
-_OWN_TEMPLATE = "the task's own"
-_ROUNDING = 1e-6  # log-likelihoods nearer than this share depend on the batching, so they count as equal
+_COSTLY = ("channel",)
 
 
 @dataclass(frozen=True)
@@ -28,59 +36,19 @@ class PromptResult:
     """What prompting gave: ready for the flat keys and the ``records`` of ``result.json``."""
 
     figures: dict[str, float]
-    """``TASK.kK`` (mean accuracy over seeds), ``TASK.kK.low``, ``TASK.kK.high`` and ``TASK.majority``."""
+    """``TASK.kK`` (mean accuracy over seeds), ``TASK.kK.low``, ``TASK.kK.high``, ``TASK.majority``, ``TASK.random``."""
     records: list[dict[str, Any]]
-    """One for each task, k and seed: the accuracy ``value``, its 95 % interval, and what it was measured with."""
-    documents: list[dict[str, Any]]
-    """One for each task, k, seed and document: gold and predicted choice and all log-likelihoods."""
-
-
-@dataclass(frozen=True)
-class _Questions:
-    """The prompts of one test set as a function of k and seed, and the names of the choices in its documents."""
-
-    name: str
-    template: str
-    items: Callable[[int, int], list[PromptItem]]
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Templated:
-    """Makes the prompts of labelled rows; the order of shots is worked out once for each seed."""
-
-    pool: Sequence[Example]
-    rows: Sequence[Example]
-    labels: tuple[str, ...]
-    template: Template
-    orders: dict[int, list[Example]] = field(default_factory=dict)
-
-    def items(self, k: int, seed: int) -> list[PromptItem]:
-        if seed not in self.orders:
-            self.orders[seed] = shot_order(self.pool, self.labels, seed)
-        ordered = self.orders[seed]
-        return [self.template.item(row, self.labels, first_shots(ordered, k, row)) for row in self.rows]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    item: PromptItem
-    log_likelihoods: list[float]
+    """One for each task, k, seed, order, template and scoring method: the accuracy ``value``, its 95 % interval, and
+    what it was measured with."""
+    choices: list[ChoiceRecord]
+    """One for each of these, but for the method, and each choice of each question."""
+    method: str = "raw"
+    """The scoring method of the figures."""
 
     @property
-    def best(self) -> list[int]:
-        """The choices that share the highest log-likelihood, but for rounding."""
-        top = max(self.log_likelihoods)
-        return [
-            index
-            for index, value in enumerate(self.log_likelihoods)
-            if math.isclose(value, top, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-        ]
-
-    @property
-    def credit(self) -> float:
-        """1 for the right choice alone; its share where several are equally probable."""
-        return (self.item.gold in self.best) / len(self.best)
+    def documents(self) -> list[dict[str, Any]]:
+        """Each question of each evaluation with its right and its given answer."""
+        return documents_of(self.choices, self.method)
 
 
 def evaluate_prompts(
@@ -90,9 +58,16 @@ def evaluate_prompts(
     *,
     k: Sequence[int],
     seeds: Sequence[int],
-    template: Template | None = None,
+    template: Template | Sequence[Template] = (),
+    protocol: str = "ptft",
+    sampler: Sampler = "default",
+    orders: int = 1,
+    method: str = "raw",
+    methods: Sequence[str] = (),
     limit: int = 0,
+    compute: Compute | None = None,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = warnings.warn,
 ) -> PromptResult:
     """Measure how often the right label is the most probable continuation, after ``k`` examples in the prompt.
 
@@ -102,48 +77,59 @@ def evaluate_prompts(
     are equally probable counts as its share of a hit, so a model that tells nothing apart is at chance.
 
     An interval of a record is Wilson's, over documents; that of a figure is of shots and documents, which are both
-    drawn (:func:`~ptft.tasks.metrics.interval_over_seeds`). ``majority`` is the share of the most frequent right
-    choice, the accuracy of one who knows only that.
+    drawn (:func:`~ptft.prompting.statistics.accuracy_interval`). ``majority`` is the share of the most frequent right
+    choice, the accuracy of one who knows only that, ``random`` that of one who knows nothing, and ``prior`` that of one
+    who guesses as often as each is right.
 
     Args:
-        model: A causal language model with a stock forward.
+        model: A causal language model with a stock forward, on its device.
         tokenizer: The tokenizer it was pretrained with.
         task: Labelled data, or an in-context task that makes its own prompts.
         k: Numbers of shots, each at least 0.
         seeds: Seeds of the shots, each at least 0; for one seed the shots of a smaller k begin those of a larger.
-        template: Form and label words for labelled data; ``None`` is :func:`default_template`.
+        template: Forms and label words for labelled data; none is :func:`default_template`.
+        protocol: ``ptft``, or ``lm_eval-0.4.13`` for its prompts, ids, truncation and figures.
+        sampler: Under the latter, how shots are chosen: ``default`` draws them for each document, ``first_n`` takes the
+            first.
+        orders: In how many orders the shots of each seed are shown; the first is that in which they were drawn.
+        method: The scoring method of the figures.
+        methods: Those of the records; none is all that apply but the channel, which costs as much as all others.
         limit: How many documents to ask about, the same for each k and seed; 0 is all.
-        progress: Called with the number of evaluations (one k, one seed) done and in all.
+        compute: The processes that share the work; None is this one alone.
+        progress: Called with the number of questions asked and in all.
+        say: Told once why beginnings of prompts are not shared, where they are not.
 
     Raises:
         CheckpointError: The model is not a causal language model or has unusable weights.
-        RecipeError: ``k``, ``seeds``, ``limit`` or the template is not usable.
+        RecipeError: ``k``, ``seeds``, ``orders``, ``limit``, a method or a template is not usable.
         DataError: There are too few shots, no test rows, or documents that do not fit even without shots.
 
     Paper: Brown et al. 2020, arXiv 2005.14165. Differs: fixed shots for a seed instead of new ones for each document.
     """
-    _check_settings(k, seeds, limit)
+    ways = check_prompts(
+        tokenizer, task, k=k, seeds=seeds, template=template, protocol=protocol, sampler=sampler, orders=orders,
+        method=method, methods=methods, limit=limit,
+    )  # fmt: skip
+    rules = protocol_of(protocol)
     check_decoder(model, tokenizer)
-    sets = _question_sets(task, template, tokenizer, k, seeds)
-    figures: dict[str, float] = {}
-    records: list[dict[str, Any]] = []
-    documents: list[dict[str, Any]] = []
-    for questions in sets:
-        mine: list[dict[str, Any]] = []
-        answers: dict[int, _Answer] = {}
-        for shots in k:
-            for seed in seeds:
-                fitted, dropped = _fitted(model, tokenizer, questions, shots, seed, limit)
-                if [answer.item for answer in answers.values()] != [item for item, _ in fitted.values()]:
-                    answers = _answered(model, fitted)  # without shots, every seed has the same prompts
-                place = {"task": questions.name, "k": shots, "seed": seed}
-                mine.append(place | {"template": questions.template} | _record(list(answers.values()), dropped))
-                documents += [place | _document(index, answers[index], questions.labels) for index in answers]
-                if progress is not None:
-                    progress(len(records) + len(mine), len(sets) * len(k) * len(seeds))
-        figures |= _figures(questions.name, mine)
-        records += mine
-    return PromptResult(figures, records, documents)
+    choices: list[ChoiceRecord] = []
+    plan = [(questions, _numbers(questions, limit, rules), shown, scorers) for questions, shown, scorers in ways]
+    total = sum(len(numbers) * len(shown) for _, numbers, shown, _ in plan)
+    done = 0
+    for questions, numbers, shown, scorers in plan:
+        asker = Asker(model, tokenizer, rules, questions, scorers)
+        found: dict[Shown, list[ChoiceRecord]] = {one: [] for one in shown}
+        for batch in asker.batches(numbers, shown):
+            requests = [request for _, fitted in batch for request in fitted.requests]
+            scored = iter(score_requests(model, requests, compute=compute, say=say))
+            for one, fitted in batch:
+                found[one] += asker.recorded(one, fitted, scored)
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        choices += [record for records in found.values() for record in records]
+    figures, records = summarise(choices, method, [scorer.name for scorer in ways[0][2]])
+    return PromptResult(figures, records, choices, method)
 
 
 def check_prompts(
@@ -152,149 +138,79 @@ def check_prompts(
     *,
     k: Sequence[int],
     seeds: Sequence[int],
-    template: Template | None = None,
-) -> None:
-    """Refuse what :func:`evaluate_prompts` would refuse, without a model.
+    template: Template | Sequence[Template] = (),
+    protocol: str = "ptft",
+    sampler: Sampler = "default",
+    orders: int = 1,
+    method: str = "raw",
+    methods: Sequence[str] = (),
+    limit: int = 0,
+) -> list[tuple[Questions, list[Shown], list[Method]]]:
+    """Refuse what :func:`evaluate_prompts` would refuse, without a model; too few shots are found before any scoring.
+
+    Returns:
+        The sets of questions, each with the ways to ask and to score them.
 
     Raises:
         RecipeError: As there.
         DataError: As there, but for documents that do not fit into the model's positions.
     """
-    _check_settings(k, seeds, 0)
-    _question_sets(task, template, tokenizer, k, seeds)
-
-
-def _check_settings(k: Sequence[int], seeds: Sequence[int], limit: int) -> None:
     for name, values in (("k", k), ("seeds", seeds)):
         if not values or min(values) < 0 or len(set(values)) < len(values):
             raise RecipeError(f"{name} is {list(values)!r}; give one or more different integers, each at least 0")
     if limit < 0:
         raise RecipeError(f"limit is {limit!r}; give the number of documents to ask about, or 0 for all")
-
-
-def _question_sets(
-    task: TaskData | PromptTask,
-    template: Template | None,
-    tokenizer: PreTrainedTokenizerBase,
-    k: Sequence[int],
-    seeds: Sequence[int],
-) -> list[_Questions]:
-    """The sets of questions; too few examples for the largest k are refused before anything is scored."""
-    sets = _questions_of(task, template, tokenizer)
-    for questions in sets:
-        if not questions.items(max(k), seeds[0]):
+    is_ours = protocol_of(protocol) is PTFT
+    if is_ours and sampler != "default":
+        raise RecipeError(f"sampler is {sampler!r} but has no effect under protocol=ptft; leave it out")
+    if not is_ours and orders > 1:
+        raise RecipeError(f"orders is {orders!r}; allowed: 1 under protocol={protocol}, which has one order")
+    if orders < 1 or (orders > 1 and isinstance(task, PromptTask)):
+        allowed = "1, since the task shows its shots in an order of its own" if orders > 1 else "at least 1"
+        raise RecipeError(f"orders is {orders!r}; allowed: {allowed}")
+    templates = [template] if isinstance(template, Template) else list(template)
+    shown = [Shown(*one) for one in product(k, seeds, range(orders))]
+    ways = []
+    for questions in questions_of(task, templates, tokenizer, "" if is_ours else sampler):
+        first = questions.ask([0], Shown(max(k), seeds[0])) if questions.size else []
+        if not first:
             raise DataError(f"the task {questions.name!r} makes no prompts; give it at least one row")
-    return sets
+        ways.append((questions, shown, _scorers(questions.name, first[0], tokenizer, protocol, method, methods)))
+    return ways
 
 
-def _questions_of(
-    task: TaskData | PromptTask, template: Template | None, tokenizer: PreTrainedTokenizerBase
-) -> list[_Questions]:
-    """One set of questions for an in-context task, one for each test set of labelled data."""
-    if isinstance(task, PromptTask):
-        if template is not None:
-            raise RecipeError(f"the task {task.name!r} makes its own prompts; leave out the template")
-        return [_Questions(task.name, _OWN_TEMPLATE, task.items)]
-    rows = [row for test in task.tests.values() for row in test]
-    if not task.tests or not all(task.tests.values()):
-        raise DataError(f"the task {task.name!r} has no test rows to ask about; give it a test file")
-    check_labels(rows, task.labels)
-    template = template or default_template(rows)
-    template.check(task.labels, tokenizer)
-    if "text_b" in template.fields and not any(row.text_b for row in rows):
-        raise RecipeError(f"the template uses {{text_b}} but no row of {task.name!r} has a second text; leave it out")
-    return [
-        _Questions(
-            task.name if len(task.tests) == 1 else f"{task.name}.{name}",
-            template.text,
-            _Templated(task.train, test, task.labels, template).items,
-            task.labels,
+def _scorers(
+    task: str, asked: Asked, tokenizer: PreTrainedTokenizerBase, protocol: str, method: str, methods: Sequence[str]
+) -> list[Method]:
+    """The methods whose references are scored beside the questions."""
+    wanted = dict.fromkeys([method, *methods])
+    known = [name for name in METHODS if name in _OF_LM_EVAL or protocol == PTFT.name]
+    for name in wanted:
+        if name in METHODS and name not in known:
+            raise RecipeError(
+                f"the scoring method {name!r} is none of protocol={protocol}: {', '.join(known)}; name one"
+            )
+        if not METHODS[name]().applies(asked):
+            raise RecipeError(
+                f"the scoring method {name!r} does not apply to {task!r}: {METHODS[name].summary}; it needs a template "
+                "with labels (and, for domain_pmi, words after its last field); leave it out"
+            )
+    if not methods:
+        can_begin = tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None
+        wanted |= dict.fromkeys(
+            name
+            for name in known
+            if name not in _COSTLY
+            and METHODS[name]().applies(asked)
+            and (can_begin or not METHODS[name].needs_beginning)
         )
-        for name, test in task.tests.items()
-    ]
+    return [METHODS[name]() for name in wanted]
 
 
-def _fitted(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    questions: _Questions,
-    k: int,
-    seed: int,
-    limit: int,
-) -> tuple[dict[int, tuple[PromptItem, list[Request]]], int]:
-    """The asked-about prompts and their requests by index, each with as many shots as fit, and how many lost some."""
-    items = questions.items(k, seed)
-    if limit and limit < len(items):
-        asked = sorted(rng.permuted(np.arange(limit), len(items), _LIMIT).tolist())
-    else:
-        asked = list(range(len(items)))
-    fitted: dict[int, tuple[PromptItem, list[Request]]] = {}
-    dropped = 0
-    for shots in range(k, -1, -1):
-        if shots < k:
-            items = questions.items(shots, seed)
-            dropped = dropped or len(asked)
-        encoded = _encode_items(tokenizer, [items[index] for index in asked])
-        lengths = [max(request.num_inputs for request in requests) for requests in encoded]
-        fits = [length <= num_positions(model) for length in lengths]
-        fitted |= {i: (items[i], requests) for i, requests, fit in zip(asked, encoded, fits, strict=True) if fit}
-        asked = [index for index, fit in zip(asked, fits, strict=True) if not fit]
-        if not asked:
-            return dict(sorted(fitted.items())), dropped
-    raise DataError(
-        f"{len(asked)} of {len(asked) + len(fitted)} documents of {questions.name!r} do not fit into the model's "
-        f"{num_positions(model)} positions even without shots (the longest has {max(lengths)} tokens); use shorter "
-        "texts or a model with more positions"
-    )
-
-
-def _encode_items(tokenizer: PreTrainedTokenizerBase, items: Sequence[PromptItem]) -> list[list[Request]]:
-    requests = iter(encode_pairs(tokenizer, [(item.context, choice) for item in items for choice in item.choices]))
-    return [[next(requests) for _ in item.choices] for item in items]
-
-
-def _answered(model: PreTrainedModel, fitted: Mapping[int, tuple[PromptItem, list[Request]]]) -> dict[int, _Answer]:
-    scored = iter(score_requests(model, [request for _, requests in fitted.values() for request in requests]))
-    return {
-        index: _Answer(item, [next(scored).log_likelihood for _ in requests])
-        for index, (item, requests) in fitted.items()
-    }
-
-
-def _record(answers: Sequence[_Answer], dropped: int) -> dict[str, Any]:
-    n = len(answers)
-    hits = sum(answer.credit for answer in answers)
-    low, high = wilson(hits, n)  # ties give shares of a hit, for which the formula holds as it stands
-    golds = Counter(answer.item.gold for answer in answers)
-    return {
-        "method": "log_likelihood",
-        "protocol": "ptft",
-        "value": hits / n,
-        "low": low,
-        "high": high,
-        "n": n,
-        "majority": max(golds.values()) / n,
-        "ties": sum(len(answer.best) > 1 for answer in answers),
-        "shots_dropped": dropped,
-    }
-
-
-def _document(index: int, answer: _Answer, labels: Sequence[str]) -> dict[str, Any]:
-    names = labels or [choice.strip() for choice in answer.item.choices]
-    return {
-        "index": index,
-        "shots": answer.item.shots,
-        "gold": names[answer.item.gold],
-        "predicted": names[answer.best[0]],
-        "log_likelihoods": answer.log_likelihoods,
-    }
-
-
-def _figures(name: str, records: Sequence[dict[str, Any]]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for k in dict.fromkeys(record["k"] for record in records):
-        mine = [record for record in records if record["k"] == k]
-        mean, low, high = interval_over_seeds(*([record[key] for record in mine] for key in ("value", "low", "high")))
-        figures |= {f"{name}.k{k}": mean, f"{name}.k{k}.low": low, f"{name}.k{k}.high": high}
-    figures[f"{name}.majority"] = sum(record["majority"] for record in records) / len(records)
-    return figures
+def _numbers(questions: Questions, limit: int, rules: Protocol) -> list[int]:
+    """Which questions are asked: drawn over all, or the first as lm_eval does."""
+    if not 0 < limit < questions.size:
+        return list(range(questions.size))
+    if rules is not PTFT:
+        return list(range(limit))
+    return sorted(rng.permuted(np.arange(limit), questions.size, _LIMIT).tolist())

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.scoring import check_decoder, evaluating, num_positions
+from ptft.prompting.decoder import check_decoder, evaluating, num_positions
 
 _SAMPLING = rng.key_of("prompting.generate")
 
@@ -49,9 +49,42 @@ def generate(
 
     Paper: Holtzman et al. 2020 (nucleus sampling), arXiv 1904.09751.
     """
-    _check_settings(max_new_tokens, temperature, top_p, seed, stop)
+    _check_settings(max_new_tokens, temperature, top_p, seed, stop)  # before the model is tried
     check_decoder(model, tokenizer)
     prompt_ids = _prompt_ids(tokenizer, prompt, num_positions(model))
+    return continued(
+        model, tokenizer, prompt_ids, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+        stop=stop,
+    )  # fmt: skip
+
+
+def continued(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: list[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+) -> str:
+    """What :func:`generate` writes after the ready ids of a prompt, which begin as their maker wants them to.
+
+    Args:
+        model: A causal language model, with no fewer positions than the prompt has ids.
+        tokenizer: The tokenizer it was pretrained with.
+        prompt_ids: At least one.
+        max_new_tokens: As there, and so on.
+        temperature: As there.
+        top_p: As there.
+        seed: As there.
+        stop: As there.
+
+    Raises:
+        RecipeError: A setting is out of range.
+    """
+    _check_settings(max_new_tokens, temperature, top_p, seed, stop)
     new_ids: list[int] = []
     text = ""
     fed = torch.tensor([prompt_ids], device=model.device)

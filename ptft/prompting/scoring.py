@@ -1,47 +1,30 @@
-"""Log-likelihoods of continuations under a causal model: the plain scorer, one row for each distinct request."""
+"""Log-likelihoods of continuations under a causal model: what requests have in common goes through the model once."""
 
-import inspect
-import math
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import islice
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ptft import rng
+from ptft.compute import Compute
 from ptft.errors import CheckpointError, DataError, RecipeError
-from ptft.family import nearest
-from ptft.tokenization import check_pair
+from ptft.prompting.decoder import check_decoder, evaluating, num_positions
+from ptft.prompting.plain import score_plainly
+from ptft.prompting.plan import Plan
+from ptft.prompting.protocol import protocol_of
+from ptft.prompting.request import Request, Scored
+from ptft.prompting.shared import score_shared
 
-PROTOCOLS = ("ptft",)
-
-
-class Request(NamedTuple):
-    """The ids of one (context, continuation) pair; the continuation is scored given the context."""
-
-    context_ids: tuple[int, ...]
-    continuation_ids: tuple[int, ...]
-
-    @property
-    def num_inputs(self) -> int:
-        """Number of positions a model needs: the last id is predicted but never fed."""
-        return len(self.context_ids) + len(self.continuation_ids) - 1
-
-
-class Scored(NamedTuple):
-    """What a model makes of one (context, continuation) pair."""
-
-    log_likelihood: float
-    """Sum over the continuation's tokens of the natural log of their probability."""
-    is_greedy: bool
-    """Whether each token of the continuation is the most probable one."""
-    context_ids: tuple[int, ...]
-    """Token ids before the continuation, the beginning-of-text token included."""
-    continuation_ids: tuple[int, ...]
-    """Token ids that were scored."""
+TOKENS_PER_BATCH = 8192
+_ROW_TOKENS = {"cpu": 256}  # longer rows cost more attention to what is masked than they save in calls
+_OTHER_ROW_TOKENS = 2048
+_PROBE_STEP = 64
+_PROBE = rng.key_of("prompting.probe")
+_tried: WeakKeyDictionary[PreTrainedModel, dict[int, str]] = WeakKeyDictionary()
 
 
 def loglikelihoods(
@@ -50,19 +33,21 @@ def loglikelihoods(
     pairs: Sequence[tuple[str, str]],
     *,
     protocol: str = "ptft",
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[Scored]:
     """Score how probable each continuation is after its context, in the order of ``pairs``.
 
-    Protocol ``ptft``: :func:`encode_pairs` says how text becomes ids; the log-softmax is taken in 32 bits whatever
-    the model's precision; equal pairs are scored once. The result does not depend on the batching but for rounding.
+    Protocol ``ptft``: :func:`~ptft.prompting.encoding.encode_pairs` says how text becomes ids; the log-softmax is taken
+    in 32 bits whatever the model's precision. Protocol ``lm_eval-0.4.13``: ids are lm_eval's, and a pair that is too
+    long is cut on the left; the ids that come back are those before the cut. What pairs have in common, equal pairs
+    included, goes through the model once; the result does not depend on what is scored together but for rounding.
 
     Args:
         model: A causal language model; its training or evaluation mode is as before afterwards.
         tokenizer: The tokenizer it was pretrained with.
         pairs: (context, continuation) texts; the context may be empty.
-        protocol: The rules to follow; ``ptft`` is the only set so far.
-        tokens_per_batch: Upper bound for rows times length of one forward pass, at least one row.
+        protocol: The rules to follow: ``ptft`` or ``lm_eval-0.4.13``.
+        tokens_per_batch: Upper bound for the tokens of one forward pass, but for a single request that is longer.
 
     Raises:
         RecipeError: The protocol is unknown, or ``tokens_per_batch`` is below 1.
@@ -71,70 +56,30 @@ def loglikelihoods(
 
     Paper: Brown et al. 2020, section 2.4, arXiv 2005.14165. Differs: the sum is not divided by the number of tokens.
     """
-    if protocol not in PROTOCOLS:
-        raise RecipeError(f"unknown protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
+    rules = protocol_of(protocol)
     check_decoder(model, tokenizer)
-    return score_requests(model, encode_pairs(tokenizer, pairs), tokens_per_batch=tokens_per_batch)
-
-
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[Request]:
-    """Turn (context, continuation) texts into ids.
-
-    The two are tokenized together and cut where the context's own tokens end; white space at the end of the context
-    belongs to the continuation, since most tokenizers keep a space with the word after it. Where a token crosses the
-    border (``"Ans" + "wer"`` is one token), the cut moves back to the first token in which the context alone and the
-    whole differ: the model then sees the whole as it would in running text, and the crossing token is scored.
-    The beginning-of-text token, where the tokenizer has one, comes first and is never scored; no other special token
-    is added. Without one, an empty context is the end-of-text token. Differs from lm-eval 0.4.13, which feeds the
-    context's own tokens plus the rest of the whole, a sequence no tokenizer makes, and fails if there is no rest.
-
-    Raises:
-        DataError: A continuation adds no token to its context, or an empty context has no special token to stand on.
-    """
-    contexts = [context.rstrip() for context, _ in pairs]
-    wholes = [context + continuation for context, continuation in pairs]
-    ids = _encode_texts(tokenizer, [*contexts, *wholes])
-    beginning = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
-    requests = []
-    for (_, continuation), context, whole in zip(pairs, contexts, wholes, strict=True):
-        cut = _common_prefix(ids[context] if context else (), ids[whole])
-        if cut == len(ids[whole]):
-            raise DataError(
-                f"the continuation {continuation!r} adds no token to its context (which ends in {context[-40:]!r}); "
-                "give a continuation that is not empty and that the tokenizer can spell"
-            )
-        start = beginning
-        if cut == 0 and not start:
-            if tokenizer.eos_token_id is None:
-                raise DataError(
-                    f"nothing precedes the continuation {continuation!r}: its context is empty and the tokenizer has "
-                    "no bos_token or eos_token; give a context"
-                )
-            start = (int(tokenizer.eos_token_id),)
-        requests.append(Request(start + ids[whole][:cut], ids[whole][cut:]))
-    return requests
-
-
-def _encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    distinct = list(dict.fromkeys(texts))
-    if not distinct:
-        return {}
-    # verbose=False: the tokenizer's remark on long texts is not needed, since lengths are checked against the model.
-    encoded = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-    return {text: tuple(ids) for text, ids in zip(distinct, encoded, strict=True)}
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    for index, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return index
-    return min(len(left), len(right))
+    encoded = rules.encode(tokenizer, pairs)
+    scored = score_requests(model, rules.fit(model, tokenizer, encoded), tokens_per_batch=tokens_per_batch)
+    return [Scored(*found[:2], *request) for found, request in zip(scored, encoded, strict=True)]
 
 
 def score_requests(
-    model: PreTrainedModel, requests: Sequence[Request], *, tokens_per_batch: int = 8192
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    *,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    compute: Compute | None = None,
+    say: Callable[[str], None] = warnings.warn,
 ) -> list[Scored]:
     """Score ready ids, in the order of ``requests``; see :func:`loglikelihoods`.
+
+    Args:
+        model: A causal language model, on its device.
+        requests: What to score.
+        tokens_per_batch: As for :func:`loglikelihoods`.
+        compute: The processes that share the work, all with the same requests; each gets all scores, the same bits
+            however many they are. None is this process alone.
+        say: Told why beginnings cannot be shared, where they cannot.
 
     Raises:
         RecipeError: ``tokens_per_batch`` is below 1.
@@ -144,111 +89,84 @@ def score_requests(
     if tokens_per_batch < 1:
         raise RecipeError(f"tokens_per_batch is {tokens_per_batch!r}; it must be at least 1")
     longest = max(requests, key=lambda request: request.num_inputs, default=None)
-    if longest is not None and longest.num_inputs > num_positions(model):
+    if longest is None:
+        return []
+    if longest.num_inputs > num_positions(model):
         raise DataError(
             f"a request has {len(longest.context_ids)} context and {len(longest.continuation_ids)} continuation "
             f"tokens but the model has {num_positions(model)} positions; shorten the text or use fewer shots"
         )
-    scores: dict[Request, Scored] = {}
+    if why := why_not_shared(model, longest.num_inputs):
+        say(why)
     with evaluating(model):
-        for batch in _batches(set(requests), tokens_per_batch):
-            scores.update(zip(batch, _score_batch(model, batch), strict=True))
-    if any(math.isnan(score.log_likelihood) for score in scores.values()):
+        if why:
+            scored = score_plainly(model, requests, tokens_per_batch)
+        else:
+            budget = min(tokens_per_batch, _ROW_TOKENS.get(model.device.type, _OTHER_ROW_TOKENS))
+            scored = _scored(model, requests, Plan(requests, budget), compute)
+    if any(np.isnan(score.log_likelihood) for score in scored):
         raise CheckpointError(
             "the model gives log-likelihoods that are not numbers; its weights or its precision (16 bits "
             "overflow in some models) are unusable, so open another checkpoint or use 32 bits"
         )
-    return [scores[request] for request in requests]
-
-
-def _batches(requests: set[Request], tokens_per_batch: int) -> Iterator[list[Request]]:
-    """Cut the requests, longest first, into batches: little padding, and the largest batch comes at once."""
-    batch: list[Request] = []
-    for request in sorted(requests, key=lambda request: (-request.num_inputs, request)):
-        if batch and (len(batch) + 1) * batch[0].num_inputs > tokens_per_batch:
-            yield batch
-            batch = []
-        batch.append(request)
-    if batch:
-        yield batch
-
-
-def _score_batch(model: PreTrainedModel, batch: Sequence[Request]) -> list[Scored]:
-    width = max(request.num_inputs for request in batch)
-    input_ids = torch.zeros(len(batch), width, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, request in enumerate(batch):
-        # On the right, padding is after everything that is scored, so a causal model never sees it.
-        fed = (request.context_ids + request.continuation_ids)[:-1]
-        input_ids[row, : len(fed)] = torch.tensor(fed)
-        attention_mask[row, : len(fed)] = 1
-    kept = width - min(len(request.context_ids) - 1 for request in batch)
-    logits = _last_logits(model, input_ids, attention_mask, kept)
-    offset = width - kept
-    scored = []
-    for row, request in enumerate(batch):
-        start = len(request.context_ids) - 1 - offset
-        at_continuation = logits[row, start : start + len(request.continuation_ids)].float()
-        target = torch.tensor(request.continuation_ids, device=logits.device)
-        per_token = torch.log_softmax(at_continuation, dim=-1).gather(1, target[:, None])
-        is_greedy = bool((at_continuation.argmax(dim=-1) == target).all())
-        scored.append(Scored(float(per_token.double().sum()), is_greedy, *request))
     return scored
 
 
-def _last_logits(
-    model: PreTrainedModel,
-    input_ids: Int[Tensor, "batch seq"],
-    attention_mask: Int[Tensor, "batch seq"],
-    kept: int,
-) -> Float[Tensor, "batch kept vocab"]:
-    """The logits of the last ``kept`` positions, projecting only these where the model's forward can do so."""
-    few = {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    outputs = model(
-        input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device), use_cache=False, **few
-    )
-    logits: Tensor = outputs.logits[:, -kept:]
-    return logits
+def why_not_shared(model: PreTrainedModel, longest: int) -> str:
+    """Why beginnings that requests share go through a model again for each, in a sentence; empty if they do not.
 
+    Found by trying: whether made-up requests get the same log-likelihoods both ways. Tried once for a model and a
+    length, since attention may reach only so far back.
 
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Run a block without gradients and dropout; afterwards each module is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train(False)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def num_positions(model: PreTrainedModel) -> int:
-    """The longest input in tokens that the model's configuration allows; unlimited is ``sys.maxsize``."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
-
-
-def check_decoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a model that cannot be prompted, by looking at what it does and not at its name.
-
-    A change of the last token must not change the logits before it. Encoders fail this; unnoticed, their scores
-    would come from a model that sees the answer.
-
-    Raises:
-        CheckpointError: The model has no language-modelling logits or is not causal, or the tokenizer has ids for
-            which the model has no embedding.
+    Args:
+        model: A causal language model.
+        longest: Positions that the longest request takes.
     """
-    check_pair(tokenizer, model.config)
-    remedy = "prompting needs a decoder, such as a GPT-2 or Llama checkpoint opened with AutoModelForCausalLM"
-    if model.config.is_encoder_decoder:
-        raise CheckpointError(f"{type(model).__name__} is an encoder-decoder; {remedy}")
-    probe = torch.tensor([[1, 1], [1, 2]], device=model.device)
+    tried = _tried.setdefault(model, {})
+    for length, why in tried.items():
+        if (length <= longest) if why else (length >= longest):
+            return why
+    length = min(-(-longest // _PROBE_STEP) * _PROBE_STEP, num_positions(model))
     with evaluating(model):
-        logits = getattr(model(input_ids=probe, attention_mask=torch.ones_like(probe)), "logits", None)
-    if logits is None or logits.dim() != 3 or logits.shape[-1] < len(tokenizer):
-        raise CheckpointError(f"{type(model).__name__} has no logits over the vocabulary; {remedy}")
-    one, other = logits[:, :-1].float()
-    # Rounding may differ between rows in half precision; a real dependence is far above the root of epsilon.
-    if (one - other).abs().max() > torch.finfo(logits.dtype).eps ** 0.5 * one.abs().max():
-        raise CheckpointError(f"{type(model).__name__} is an encoder: it reads what follows a token; {remedy}")
+        tried[length] = _why_not(model, length)
+    return tried[length]
+
+
+def _why_not(model: PreTrainedModel, length: int) -> str:
+    requests = _made_up(model, length)
+    some = requests[:: len(requests) - 1]
+    plain = np.array([one.log_likelihood for one in score_plainly(model, some, TOKENS_PER_BATCH)])
+    if np.isnan(plain).any():  # neither way tells anything
+        return ""
+    slowly = f"shared beginnings of prompts are scored again each time, since {type(model).__name__}"
+    try:
+        plan = Plan(requests, budget=16, min_saved=1)
+        shared = np.array([one.log_likelihood for one in _scored(model, requests, plan, None)])
+    except Exception as error:  # any code at all may run in a model's forward, and all that fails here is the attempt
+        return f"{slowly} cannot take branches side by side ({type(error).__name__}: {error})"
+    rounding = max(1e-4, torch.finfo(model.dtype).eps ** 0.5)
+    apart = np.abs(shared[:: len(requests) - 1] - plain) / np.maximum(1, np.abs(plain))
+    if not (apart <= rounding).all():
+        return f"{slowly} gives other log-likelihoods with branches side by side ({apart.max():.2g} apart)"
+    return ""
+
+
+def _made_up(model: PreTrainedModel, length: int) -> list[Request]:
+    """Requests for stems upon a stem and rows of several branches, of a length in positions."""
+    tail = max(1, min(4, length // 4))
+    trunk = max(1, length - 4 * tail)
+    middle = max(1, length - trunk - tail + 1)
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    ids = iter(rng.integers(vocabulary, _PROBE, np.arange(trunk + 2 * middle + 6 * tail)).tolist())
+    first, *others = (tuple(islice(ids, size)) for size in (trunk, middle, middle))
+    tails = [tuple(islice(ids, tail)) for _ in range(6)]
+    return [Request(first + other, last) for other in others for last in tails]
+
+
+def _scored(model: PreTrainedModel, requests: Sequence[Request], plan: Plan, compute: Compute | None) -> list[Scored]:
+    rank, processes = (0, 1) if compute is None else (compute.rank, compute.num_processes)
+    log_probs, hits = score_shared(model, plan, rank, processes)
+    if compute is not None and processes > 1:  # each answer comes from one process and is 0 in the others
+        log_probs, hits = compute.sum(torch.from_numpy(np.stack([log_probs, hits]))).numpy()
+    ends = zip(requests, plan.bounds[:-1].tolist(), plan.bounds[1:].tolist(), strict=True)
+    return [Scored(float(log_probs[a:b].sum()), bool(hits[a:b].all()), *request) for request, a, b in ends]

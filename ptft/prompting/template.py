@@ -68,25 +68,44 @@ class Template:
 
     def query(self, example: Example) -> str:
         """The filled form, without white space at its end."""
-        values = {"text": example.text, "text_a": example.text, "text_b": example.text_b}
+        return filled(self.text, example).rstrip()
 
-        def filled(piece: re.Match[str]) -> str:
-            return piece.group()[0] if piece.group(1) is None else values[piece.group(1)]
+    @property
+    def _end(self) -> int:
+        """Where the last field ends."""
+        return max(piece.end() for piece in _PIECE.finditer(self.text) if piece.group(1) is not None)
 
-        return _PIECE.sub(filled, self.text).rstrip()
+    @property
+    def cue(self) -> str:
+        """What stands after the last field and announces the label word, without white space around it."""
+        return filled(self.text[self._end :], None).strip()
+
+    def body(self, example: Example) -> str:
+        """The filled form up to its last field, without white space at its end."""
+        return filled(self.text[: self._end], example).rstrip()
+
+    def label_first(self, label: str) -> str:
+        """The cue, the word of a label and white space: what comes before the body where the label is given first."""
+        after = self.text[self._end :]
+        return f"{self.cue}{self.choice(label)}".lstrip() + (after[: len(after) - len(after.lstrip())] or " ")
 
     def choice(self, label: str) -> str:
         """What follows a query if its label is ``label``: white space and the label's word."""
         space = self.text[len(self.text.rstrip()) :] or " "
         return space + self.words.get(label, label).strip()
 
+    def answer(self, example: Example) -> str:
+        """What follows an example's query: the word of its label, or the right one of its own choices."""
+        label = str(example.label)
+        return self.choice(example.choices[int(label)] if example.choices else label)
+
     def item(self, example: Example, labels: Sequence[str], shots: Sequence[Example]) -> PromptItem:
-        """The prompt that asks for the label of ``example`` after ``shots``."""
-        shown = [self.query(shot) + self.choice(str(shot.label)) for shot in shots]
+        """The prompt that asks for the label of ``example``, or for one of its own choices, after ``shots``."""
+        shown = [self.query(shot) + self.answer(shot) for shot in shots]
         return PromptItem(
             context=self.separator.join([*shown, self.query(example)]),
-            choices=tuple(self.choice(label) for label in labels),
-            gold=labels.index(example.label),
+            choices=tuple(self.choice(name) for name in example.choices or labels),
+            gold=int(str(example.label)) if example.choices else labels.index(str(example.label)),
             shots=len(shots),
         )
 
@@ -112,6 +131,17 @@ class Template:
         )
 
 
+def filled(form: str, example: Example | None) -> str:
+    """A form, or a part of one, with its fields replaced by the texts of an example; without fields it needs none."""
+
+    def value(piece: re.Match[str]) -> str:
+        if piece.group(1) is None or example is None:
+            return piece.group()[0]
+        return example.text_b if piece.group(1) == "text_b" else example.text
+
+    return _PIECE.sub(value, form)
+
+
 def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], same: str) -> None:
     """Refuse an empty word, and the same word or the same token ids for two labels."""
     owner: dict[str | tuple[int, ...], str] = {}
@@ -124,7 +154,9 @@ def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], sa
 
 
 def default_template(examples: Sequence[Example]) -> Template:
-    """The form used if none is given: the text or both texts on lines of their own, then ``Label:``.
+    """The form used if none is given: the text or both texts on lines of their own, then ``Label:`` or ``Answer:``.
+
+    Where examples bring choices of their own, an answer is asked for.
 
     Raises:
         DataError: There is no example.
@@ -132,4 +164,5 @@ def default_template(examples: Sequence[Example]) -> Template:
     if not examples:
         raise DataError("there is no example to make a prompt from; give at least one labelled row")
     pair = any(example.text_b for example in examples)
-    return Template("{text_a}\n{text_b}\nLabel:" if pair else "{text}\nLabel:")
+    cue = "Answer:" if examples[0].choices else "Label:"
+    return Template(f"{{text_a}}\n{{text_b}}\n{cue}" if pair else f"{{text}}\n{cue}")

@@ -65,6 +65,10 @@ _HOW_TO_READ_SHOTS = (
 _HOW_TO_READ_ZERO_SHOT = (
     "With arbitrary labels, zero-shot (k = 0) is chance by construction: nothing has told the model what they mean."
 )
+_HOW_TO_READ_EMERGENCE = (
+    "Each point is the model as it was after so many tokens, asked with k examples in its prompt, with the 95 % "
+    "interval over questions: lines part where it begins to learn from them."
+)
 
 _HOW_TO_READ_SPEED = (
     "Tokens are real ones. Mfu is the share of what the device could do at best that the model's own arithmetic "
@@ -90,7 +94,7 @@ def write_report(run: Path) -> Path:
         CheckpointError: The folder holds no run, or a file in it cannot be read.
     """
     runs = read_runs(run)
-    parts = (_about, _figures, _scripts, _loss, _labels, _shots, _speed, _lineage, _recipes)
+    parts = (_about, _figures, _scripts, _loss, _emergence, _labels, _shots, _speed, _lineage, _recipes)
     sections = [part(runs) for part in parts]
     page = run / "report.html"
     write_text(page, _document(runs[0].name, "\n".join(section for section in sections if section)))
@@ -171,6 +175,18 @@ def _loss(runs: Sequence[RunFolder]) -> str:
     if not logs:
         return ""
     return "<h2>Loss</h2>\n" + _picture(runs[0].path / "loss.png", plots.loss_curve(logs), [_HOW_TO_READ_LOSS])
+
+
+def _emergence(runs: Sequence[RunFolder]) -> str:
+    logs = {
+        folder.name: folder.metrics
+        for folder in runs
+        if any(key.startswith("prompt.") for line in folder.metrics for key in line)
+    }
+    if not logs:
+        return ""
+    picture = _picture(runs[0].path / "emergence.png", plots.emergence(logs), [_HOW_TO_READ_EMERGENCE])
+    return f"<h2>Learning from the prompt, as it comes</h2>\n{picture}"
 
 
 def _has_loss(line: _Record) -> bool:

@@ -1,11 +1,12 @@
-"""Pictures of a run: loss over tokens, accuracy over labels, accuracy over shots; each function returns a figure."""
+"""Pictures of a run: loss over tokens, accuracy over labels and over shots; each function returns a figure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ptft.errors import DataError
-from ptft.report.curves import grouped, measured, ordered_methods, points
+from ptft.report.curves import Point, grouped, measured, ordered_methods, points
 from ptft.report.drawing import (
     COLOURS,
     FEW_LINES,
@@ -28,13 +29,14 @@ from ptft.report.tables import is_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["label_efficiency", "loss_curve", "save", "shot_curve"]
+__all__ = ["emergence", "label_efficiency", "loss_curve", "save", "shot_curve"]
 
 _Record = Mapping[str, Any]
 _Series = list[tuple[float, float]]
 # Evaluations write the short names of the figures, training the names of the objectives.
 _OBJECTIVES = {"mlm": "masked_lm", "nsp": "next_sentence", "clm": "causal_lm"}
 _SHORT_NAMES = {objective: name for name, objective in _OBJECTIVES.items()}
+_PROMPTED = re.compile(r"prompt\.(.+)\.k(\d+)")
 _LEVEL_NAME = "always the most frequent answer"
 
 
@@ -113,12 +115,13 @@ def shot_curve(records: Iterable[_Record]) -> "Figure":
     method.
 
     Args:
-        records: Records with ``task``, ``k``, ``seed``, ``method``, ``value``, ``low``, ``high`` and ``majority``.
+        records: Records with ``task``, ``k``, ``seed``, ``method``, ``value``, ``low``, ``high`` and ``majority``. The
+            table has those with ``is_figure`` false, the picture does not.
 
     Raises:
         DataError: No record holds ``k`` and ``value``.
     """
-    kept = _measured(records, "k")
+    kept = _measured((record for record in records if record.get("is_figure", True)), "k")
     by_task = {task: own for (task,), own in grouped(kept, "task").items()}
     methods = ordered_methods(kept)
     is_shared = len(methods) == 1 and len(by_task) <= len(COLOURS)
@@ -139,6 +142,39 @@ def shot_curve(records: Iterable[_Record]) -> "Figure":
             panel_axes.set_xlabel("examples in the prompt, k")
             panel_axes.set_ylabel(_metric(rows))
         legend(figure, _curve_entries(names, has_level))
+    return figure
+
+
+def emergence(runs: Mapping[str, Sequence[_Record]]) -> "Figure":
+    """Draw accuracy over the tokens seen in pretraining: a panel for each run and task, a line a number of shots.
+
+    Args:
+        runs: The lines of each run's ``metrics.jsonl``, by the name of the run.
+
+    Raises:
+        DataError: No line holds a figure of a prompted task.
+    """
+    panels: dict[tuple[str, str], dict[str, list[Point]]] = {}
+    levels: dict[tuple[str, str], float] = {}
+    for name, line in ((name, line) for name, lines in runs.items() for line in lines):
+        for key in line:
+            if found := _PROMPTED.fullmatch(key):
+                task, k = found.groups()
+                point = Point(line["tokens"], line[key], line[f"{key}.low"], line[f"{key}.high"], 1)
+                panels.setdefault((name, task), {}).setdefault(f"k = {k}", []).append(point)
+                levels[name, task] = line[f"prompt.{task}.majority"]
+    if not panels:
+        raise DataError("nothing to draw: no line of metrics.jsonl holds 'prompt.TASK.kK'; set prompting.tasks")
+    names = list(dict.fromkeys(k for curves in panels.values() for k in curves))
+    with style():
+        figure, axes = grid(len(panels), _num_columns([(task, name) for name, task in panels], len(names)))
+        for panel_axes, ((name, task), curves) in zip(axes, panels.items(), strict=True):
+            draw_curves(panel_axes, curves, {k: names.index(k) for k in curves})
+            draw_level(panel_axes, levels[name, task])
+            title(panel_axes, task if len(runs) == 1 else f"{task}, {name}")
+            panel_axes.set_xlabel("tokens seen (log scale)")
+            panel_axes.set_ylabel("accuracy")
+        legend(figure, _curve_entries(names, True))
     return figure
 
 

@@ -122,7 +122,14 @@ class Workbench:
         def figures_of(test: str) -> Record:
             asked = replace(some, tests={test: some.tests[test]})
             result = evaluate_prompts(
-                model, tokenizer, asked, k=(shots,), seeds=(cell.seed,), template=template, limit=settings.prompt_rows
+                model,
+                tokenizer,
+                asked,
+                k=(shots,),
+                seeds=(cell.seed,),
+                template=template,
+                limit=settings.prompt_rows,
+                methods=("raw",),
             )
             rows = [some.tests[test][document["index"]] for document in result.documents]
             predicted = np.array([some.labels.index(document["predicted"]) for document in result.documents])

@@ -27,6 +27,7 @@ from ptft.models.prediction import has_sparse_head
 from ptft.models.presets import PRESETS
 from ptft.steps.cleaning_report import show_cleaning
 from ptft.steps.compiled import How
+from ptft.steps.emergence import Asking, PromptingSettings
 from ptft.steps.folder import parent
 from ptft.steps.milestones import Milestones, written_milestones
 from ptft.steps.pretrain_settings import PretrainSettings
@@ -55,6 +56,13 @@ class Pretrain(PretrainSettings):
 
     name: ClassVar[str] = "pretrain"
     compiles_usually: ClassVar[bool] = True
+    prompting: PromptingSettings = PromptingSettings()
+    """What a decoder is asked whenever it is measured (prompting.tasks, prompting.k): ``prompt.`` in the log."""
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is written."""
+        super().check()
+        self.prompting.check(is_decoder=self.head == "causal_lm", evaluate_every_steps=self.evaluate_every_steps)
 
     def work(self, place: Place) -> Result:
         """Tokenizer, token store, training, evaluation, checkpoint."""
@@ -103,12 +111,14 @@ class Pretrain(PretrainSettings):
                 write(folder)
 
         best = Best(place.folder / "best", write) if self.keep_best else None
+        asking = Asking(self.prompting, model, tokenizer, compute, place.display.say) if self.prompting.tasks else None
 
         def measure_and_keep(step: int) -> dict[str, float]:
             figures = measure(step)
             if best is not None:
                 best.measured(step, self.total_loss(figures), is_main=compute.is_main)
-            return {f"valid.{name}": value for name, value in figures.items()}
+            asked = asking.measured(step, compute.whole(module).model) if asking is not None else {}
+            return {f"valid.{name}": value for name, value in figures.items()} | asked
 
         marks = Milestones(
             place.folder / "milestones", self.milestones_words, words_per_token, write_averaged, place.display
@@ -120,6 +130,8 @@ class Pretrain(PretrainSettings):
         )  # fmt: skip
         figures = measure(totals.step)
         trained = compute.whole(module).model
+        if asking is not None:
+            figures |= asking.measured(totals.step, trained, always=True)
         if compute.is_main:
             write_aside(place.folder / "model", "model", lambda folder: save_model(trained, tokenizer, folder))
         compute.end()

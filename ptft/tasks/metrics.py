@@ -46,8 +46,8 @@ def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int,
         raise ValueError(f"{num_rows} true labels and {len(predicted)} predicted ones: one each is needed")
     cells, cell_of_row = np.unique(gold.astype(np.int64) * num_labels + predicted, return_inverse=True)
     counts = np.bincount(cell_of_row)[None]
-    macro_f1, mcc = _scores(counts, cells, num_labels)
-    blocks = [_scores(block, cells, num_labels) for block in resampled(cell_of_row, len(cells), seed)]
+    macro_f1, mcc = confusion_scores(counts, cells, num_labels)
+    blocks = [confusion_scores(block, cells, num_labels) for block in resampled(cell_of_row, len(cells), seed)]
     (macro_f1_low, mcc_low), (macro_f1_high, mcc_high) = np.percentile(
         np.concatenate(blocks, axis=1), (2.5, 97.5), axis=1
     )
@@ -68,8 +68,13 @@ def classification_figures(gold: IntArray, predicted: IntArray, num_labels: int,
     }
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float, quantile: float = NORMAL_QUANTILE) -> tuple[float, float]:
     """The 95 % Wilson interval of a share; (0, 1) when nothing was tried.
+
+    Args:
+        successes: How often it was so; part of a success counts as that part.
+        n: How often it was tried, or as how many trials the share is worth.
+        quantile: 97.5 % of the distribution to go by, where it is not the normal one.
 
     Paper: Wilson 1927.
 
@@ -79,9 +84,9 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
-    share, z2 = successes / n, NORMAL_QUANTILE**2
+    share, z2 = successes / n, quantile**2
     centre = share + z2 / (2 * n)
-    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = quantile * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At 0 and n the bound is exact; rounding would leave it just inside.
     low = 0.0 if successes == 0 else (centre - half) / (1 + z2 / n)
     high = 1.0 if successes == n else (centre + half) / (1 + z2 / n)
@@ -152,13 +157,16 @@ def paired_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, floa
     return mean_interval([first - second for first, second in zip(a, b, strict=True)])
 
 
-def resampled(cell_of_row: IntArray, num_cells: int, seed: int) -> Iterator[IntArray]:
+def resampled(
+    cell_of_row: IntArray, num_cells: int, seed: int, num_resamples: int = _NUM_RESAMPLES
+) -> Iterator[IntArray]:
     """Yield rows drawn with replacement, in blocks of resamples.
 
     Args:
         cell_of_row: Which of the different rows each row is, such as a pair of a gold and a predicted label.
         num_cells: How many different ones there are.
         seed: Key of the draws.
+        num_resamples: How many; the first are the same whatever their number.
 
     Yields:
         How often each resample has each cell, shaped (resamples, cells).
@@ -166,12 +174,15 @@ def resampled(cell_of_row: IntArray, num_cells: int, seed: int) -> Iterator[IntA
     num_rows = len(cell_of_row)
     key, places = rng.key_of("bootstrap"), np.arange(num_rows)
     per_block = max(1, _DRAWS_PER_BLOCK // num_rows)
-    for start in range(0, _NUM_RESAMPLES, per_block):
-        resamples = np.arange(start, min(start + per_block, _NUM_RESAMPLES))[:, None]
-        drawn = cell_of_row[rng.integers(num_rows, key, seed, resamples, places)]
-        offsets = (resamples - start) * num_cells
-        flat = np.bincount((drawn + offsets).ravel(), minlength=len(resamples) * num_cells)
-        yield flat.reshape(-1, num_cells)
+    for start in range(0, num_resamples, per_block):
+        resamples = np.arange(start, min(start + per_block, num_resamples))[:, None]
+        yield tallied(cell_of_row[rng.integers(num_rows, key, seed, resamples, places)], num_cells)
+
+
+def tallied(drawn: IntArray, num_cells: int) -> IntArray:
+    """How often each line of ``drawn``, shaped (samples, rows), has each cell; shaped (samples, cells)."""
+    offsets = np.arange(len(drawn))[:, None] * num_cells
+    return np.bincount((drawn + offsets).ravel(), minlength=len(drawn) * num_cells).reshape(-1, num_cells)
 
 
 def summed_figures(
@@ -221,8 +232,14 @@ def macro_f1(hits: FloatArray, given: FloatArray, guessed: FloatArray, occurs: N
     return np.asarray(f1.sum(1) / (f1.shape[1] - missed.sum(1)))
 
 
-def _scores(counts: IntArray, cells: IntArray, num_labels: int) -> tuple[FloatArray, FloatArray]:
-    """Macro F1 and Matthews correlation of each row of ``counts``, which says how often each cell occurs."""
+def confusion_scores(counts: IntArray, cells: IntArray, num_labels: int) -> tuple[FloatArray, FloatArray]:
+    """Macro F1 and Matthews correlation of samples, as in :func:`classification_figures`.
+
+    Args:
+        counts: How often each sample has each cell, shaped (samples, cells).
+        cells: Which pair each cell is: the true label times ``num_labels`` plus the predicted one.
+        num_labels: Number of labels of the task.
+    """
     gold, predicted = np.divmod(cells, num_labels)
     labels = np.arange(num_labels)
     of_gold, of_predicted = gold[:, None] == labels, predicted[:, None] == labels

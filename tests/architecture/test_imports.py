@@ -30,6 +30,7 @@ LAYERS = [
 ORDER = {room: place for place, room in enumerate(room for layer in LAYERS for room in layer)}
 CONFIG = ["ptft.config.source", "ptft.config.kinds", "ptft.config.problems", "ptft.config.sheet", "ptft.config"]
 MAY_PRINT = {"ptft.cli", "ptft.terminal"}
+MAY_REPLAY = {"ptft.prompting.statistics.lm_eval_errors"}  # draws what another tool drew, to the bit
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 80
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -119,7 +120,8 @@ def test_random_numbers_come_from_counters():
     def global_generators(module):
         return {"random"} & outside(module) or re.findall(r"\b(?:np|numpy)\.random\b", MODULES[module].read_text())
 
-    assert offenders(global_generators) == {}
+    # Streams of other systems come from one place as well.
+    assert set(offenders(global_generators)) <= {"ptft.rng", *MAY_REPLAY}
 
 
 def calls(module):

@@ -57,7 +57,7 @@ def test_the_overview_shows_every_verb(ptft, arguments):
 def test_no_two_verbs_have_one_name():
     from ptft.inspection.members import members
 
-    own = ["run", "list", "head", "check", "lineage", "report"]
+    own = ["run", "lm_eval", "list", "head", "check", "lineage", "report"]
     names = [*own, *(name for package in ("steps", "actions") for name, _, _ in members(package))]
     assert sorted(cli.verbs()) == sorted(names)
 

@@ -15,7 +15,10 @@ from transformers import (
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.prompting import loglikelihoods
-from ptft.prompting.scoring import Request, check_decoder, encode_pairs, score_requests
+from ptft.prompting.decoder import check_decoder
+from ptft.prompting.encoding import encode_pairs
+from ptft.prompting.request import Request
+from ptft.prompting.scoring import score_requests
 
 PAIRS = [
     ("Review: a joy.\nSentiment:", " good"),
@@ -71,19 +74,22 @@ def test_scores_do_not_depend_on_the_batching(model, tokenizer, tokens_per_batch
 
 def test_equal_pairs_are_scored_once(new_model, tokenizer):
     model = new_model()
+    requests = encode_pairs(tokenizer, [PAIRS[0]] * 5)
+    score_requests(model, requests)  # tries out what the model can do
     rows = []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    scored = loglikelihoods(model, tokenizer, [PAIRS[0]] * 5)
+    scored = score_requests(model, requests)
     assert len(scored) == 5 and len(set(scored)) == 1
-    assert rows[1:] == [1]  # the first forward is the check that the model is a decoder
+    assert rows == [1]
 
 
 def test_no_pairs_no_scores(model, tokenizer):
     assert loglikelihoods(model, tokenizer, []) == []
 
 
+@pytest.mark.filterwarnings("ignore:shared beginnings of prompts")
 def test_a_model_without_logits_to_keep_gives_the_same_scores(new_model, tokenizer):
     class Plain(type(new_model())):
         def forward(self, input_ids, attention_mask=None, use_cache=None):

@@ -8,6 +8,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from ptft.errors import CheckpointError, DataError, RecipeError
+from ptft.prompting.records import read_records
+from ptft.prompting.results import summarise
 
 TINY = {"length": 32, "budget": "2steps", "rows_per_step": 8}
 
@@ -111,17 +113,29 @@ def test_prompt_on_a_table(prompt, tmp_path, gpt2_run):
     assert any(name.startswith("weather") and 0 <= value <= 1 for name, value in result.items() if name != "records")
     manifest = read(tmp_path / "run", "manifest.json")
     assert manifest["parents"][0]["path"] == str(gpt2_run)
-    documents = [json.loads(line) for line in (tmp_path / "run" / "documents.jsonl").read_text().splitlines()]
-    assert documents
+    figures, records = summarise(read_records(tmp_path / "run" / "choices.jsonl"))
+    assert records == result["records"]
+    assert figures.items() <= result.items()
 
 
 def test_prompt_with_shots_template_and_words(prompt, tmp_path):
     (tmp_path / "shots.csv").write_text("text,label\n눈이 와요,cold\nhot hot,warm\nice,cold\nfire,warm\n", "utf-8")
     words = {"cold": "blue", "warm": "red"}
     template = "Text: {text} Colour:"
-    result = prompt(shots=str(tmp_path / "shots.csv"), template=template, words=words, k=(2,), seeds=1)
+    settings = {"shots": str(tmp_path / "shots.csv"), "words": words, "k": (2,), "seeds": 1}
+    result = prompt(template=template, **settings)
     for record in result["records"]:
         assert (record["task"], record["template"], record["k"], record["n"]) == ("weather", template, 2, 6)
+    several = prompt(template=f"{template}|||{{text}}\nIt is", out=str(tmp_path / "two"), orders=2, **settings)
+    places = {(record["template"], record["order"]) for record in several["records"]}
+    assert places == {(form, order) for form in (template, "{text}\nIt is") for order in (0, 1)}
+
+
+def test_prompt_by_the_methods_asked_for(prompt):
+    result = prompt(method="per_token", methods=("channel",), k=(1,), seeds=1)
+    assert {record["method"] for record in result["records"]} == {"per_token", "channel"}
+    value = next(record["value"] for record in result["records"] if record["method"] == "per_token")
+    assert result["weather.k1"] == value
 
 
 def test_prompt_with_tasks_by_name(prompt):
@@ -199,3 +213,11 @@ def test_tokenizer_of_a_text_without_characters(step, tmp_path):
     with pytest.raises((DataError, CheckpointError)):
         step("tokenizer", corpus={"path": str(tmp_path / "odd.txt")}, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_prompt_with_choices_in_columns(prompt, tmp_path):
+    rows = [f"the soup {n},red,blue,{('red', 'blue')[n % 2]}" for n in range(12)]
+    (tmp_path / "colours.csv").write_text("text,a,b,label\n" + "\n".join(rows) + "\n")
+    result = prompt(data=(str(tmp_path / "colours.csv"),), choices="a,b", k=(0, 2), seeds=1)
+    assert 0 <= result["colours.k2"] <= 1
+    assert {record["template"] for record in result["records"]} == {"{text}\nAnswer:"}
