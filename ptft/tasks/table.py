@@ -16,7 +16,15 @@ from ptft.tasks import TASKS
 from ptft.tasks.labels import names_of
 from ptft.tasks.problem import Columns, Problem
 from ptft.tasks.problems import PROBLEMS
-from ptft.tasks.table_source import Table, file_table, open_tables, refuse_given, text_columns
+from ptft.tasks.table_source import (
+    Table,
+    file_table,
+    left_out_notes,
+    open_tables,
+    refuse_given,
+    split_table,
+    text_columns,
+)
 from ptft.tasks.task import Example, TaskData
 
 _MOST_SHOWN = 10  # labels in a sentence
@@ -132,7 +140,7 @@ def read_labelled(
             raise DataError(f"task {data!r} is {task.problem} and the model is for {problem}; give rows of that kind")
         tests = dict(task.tests)
     else:
-        table = _test_table(data)
+        table = split_table(data, "test")
         columns = _columns(table, kind, text, text_a, text_b, choices, label)
         check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
         check_columns(table.name, table.columns, [label], "; name the column of labels with label=COLUMN")
@@ -144,15 +152,6 @@ def read_labelled(
         for rows in tests.values():
             _check_known(data, rows, labels)
     return tests, notes
-
-
-def _test_table(data: str) -> Table:
-    if exists(data) and not Path(data).is_dir():
-        return file_table(data)
-    tables = open_tables(data)
-    if "test" not in tables:
-        raise DataError(f"{data}: has no test rows of its own; name a table")
-    return tables["test"]
 
 
 def _check_known(data: str, rows: Sequence[Example], labels: Sequence[str]) -> None:
@@ -292,11 +291,7 @@ def _examples(table: Table, kind: Problem, columns: Columns, notes: list[str]) -
             left_out["a label"].append(row.where)
         else:
             examples.append(replace(example, label=label, row=number))
-    for what, places in left_out.items():
-        if places:
-            first = places[0].removeprefix(table.name).replace(":", "line ").strip()
-            count = f"1 row without {what} was" if len(places) == 1 else f"{len(places)} rows without {what} were"
-            notes.append(f"{table.name}: {count} left out (first: {first})")
+    notes += left_out_notes(table, left_out)
     return examples
 
 
