@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,6 @@ _PROBE = rng.key_of("prompting.greedy.probe")
 _PROBE_STEP = 64
 _LEAST_SHARED = 16  # tokens of a common beginning that are worth a call of their own
 _TAIL = 32  # tokens of a prompt on which the text of what follows may depend
-_tried: WeakKeyDictionary[PreTrainedModel, dict[int, str]] = WeakKeyDictionary()
 
 
 class Written(NamedTuple):
@@ -35,6 +35,20 @@ class Written(NamedTuple):
     """Number of tokens that were written, those of a stop text included and the end-of-text token excluded."""
     ended_by: Literal["stop", "end", "limit"]
     """A stop text, the end-of-text token, or the number of tokens or positions."""
+
+
+class Ability(NamedTuple):
+    """What a model can do with prompts side by side."""
+
+    shares: bool
+    """Whether what all of them begin with may go through it once."""
+    pads: bool
+    """Whether they may differ in length."""
+    why: str
+    """Why it cannot do both, in a sentence."""
+
+
+_tried: WeakKeyDictionary[PreTrainedModel, dict[int, Ability]] = WeakKeyDictionary()
 
 
 def write_greedily(
@@ -52,7 +66,7 @@ def write_greedily(
 
     Prompts of about the same length go through the model together, padded on the left, and what all of them begin with
     goes through it once. A prompt that is done leaves its batch. A model that cannot do this, which is tried, gets
-    prompts of equal length side by side.
+    prompts with their beginnings, or only prompts of equal length, side by side.
 
     Args:
         model: A causal language model; its training or evaluation mode is as before afterwards.
@@ -63,7 +77,7 @@ def write_greedily(
         stop: Texts before which writing ends.
         tokens_per_batch: Upper bound for rows times length of a batch, but for a single prompt that is longer.
         progress: Called with the number of prompts that were continued.
-        say: Told why only prompts of equal length go side by side, where this is so.
+        say: Told why not all of this can be done, where it makes a difference.
 
     Raises:
         CheckpointError: The model is not a causal language model.
@@ -74,62 +88,80 @@ def write_greedily(
     if not prompts:
         return []
     lengths = [len(prompt) for prompt in prompts]
-    why = why_not_padded(model, min(max(lengths) + max_new_tokens, num_positions(model)))
-    if why and len(set(lengths)) > 1:
-        say(why)
+    can = ability(model, min(max(lengths) + max_new_tokens, num_positions(model)))
+    if not can.pads and len(set(lengths)) > 1:
+        say(can.why)
+    once = cache(say)
     written: dict[int, Written] = {}
     with evaluating(model):
-        for batch in _batches(lengths, max_new_tokens, tokens_per_batch, is_equal=bool(why)):
+        for batch in _batches(lengths, max_new_tokens, tokens_per_batch, is_equal=not can.pads):
             some = [prompts[number] for number in batch]
-            rows = _Rows(model, some, 0 if why else _num_shared(some))
+            shared = _num_shared(some)
+            if shared and can.pads and not can.shares:
+                once(can.why)
+            rows = _Rows(model, some, shared if can.shares else 0)
             limits = [min(max_new_tokens, num_positions(model) - len(prompt) + 1) for prompt in some]
             written |= zip(batch, _written(rows, tokenizer, some, limits, stop), strict=True)
             progress(len(written))
     return [written[number] for number in range(len(prompts))]
 
 
-def why_not_padded(model: PreTrainedModel, longest: int) -> str:
-    """Why prompts of different length cannot go through a model side by side, in a sentence; empty if they can.
+def ability(model: PreTrainedModel, longest: int) -> Ability:
+    """Find out by trying what a model can do: whether made-up prompts get the same logits as alone.
 
-    Found by trying: whether made-up prompts with a common beginning and padding get the same logits as alone. Tried
-    once for a model and a length, since attention may reach only so far back.
+    Tried once for a model and a length, since attention may reach only so far back.
 
     Args:
         model: A causal language model.
         longest: Positions that the longest text takes.
     """
     tried = _tried.setdefault(model, {})
-    for length, why in tried.items():
-        if (length <= longest) if why else (length >= longest):
-            return why
     length = min(-(-longest // _PROBE_STEP) * _PROBE_STEP, num_positions(model))
+    for other, can in tried.items():
+        if other == length or (can.shares and other > length) or (not can.pads and other < length):
+            return can
     with evaluating(model):
-        tried[length] = _why_not(model, length)
+        tried[length] = _tried_out(model, length)
     return tried[length]
 
 
-def _why_not(model: PreTrainedModel, length: int) -> str:
+def _tried_out(model: PreTrainedModel, length: int) -> Ability:
     size = max(1, length - 1)  # one more token is fed
     half = size // 2
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    long = rng.integers(vocabulary, _PROBE, np.arange(size))
+    long = rng.integers(int(model.config.get_text_config().vocab_size), _PROBE, np.arange(size))
     prompts = [long, long[: half + 1]]
-    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    alone = []
-    for prompt in prompts:
-        row = _Rows(model, [prompt], 0)
-        alone.append(torch.stack([row.logits[0], row.feed(token)[0]]) if length > 1 else row.logits)
-    slowly = f"only prompts of equal length are continued side by side, since {type(model).__name__}"
+    expected = torch.cat([_steps(model, [prompt], 0, min(2, length)) for prompt in prompts], dim=1)
+    name = type(model).__name__
+    if not (why := _why_not(model, prompts, half, expected)):
+        return Ability(shares=True, pads=True, why="")
+    if not (worse := _why_not(model, prompts, 0, expected)):
+        again = "what prompts begin with goes through the model again for each, since"
+        return Ability(shares=False, pads=True, why=f"{again} {name} {why} a common beginning")
+    equal = "only prompts of equal length go side by side, since"
+    return Ability(shares=False, pads=False, why=f"{equal} {name} {worse} padding")
+
+
+def _why_not(
+    model: PreTrainedModel, prompts: Sequence[Ids], shared: int, expected: Float[Tensor, "steps rows vocab"]
+) -> str:
     try:
-        rows = _Rows(model, prompts, half)
-        both = [rows.logits, rows.feed(token.expand(2, 1))] if length > 1 else [rows.logits]
+        found = _steps(model, prompts, shared, len(expected))
     except Exception as error:  # any code at all may run in a model's forward, and all that fails here is the attempt
-        return f"{slowly} cannot be given padding or a common beginning ({type(error).__name__}: {error})"
-    expected = torch.stack(alone, dim=1).float()
-    apart = float((torch.stack(both).float() - expected).abs().max() / expected.abs().max().clamp(min=1))
-    if not apart <= max(1e-4, torch.finfo(model.dtype).eps ** 0.5):
-        return f"{slowly} gives other logits with padding ({apart:.2g} apart)"
-    return ""
+        return f"fails ({type(error).__name__}: {error}) with"
+    apart = float((found - expected).abs().max() / expected.abs().max().clamp(min=1))
+    is_same = apart <= max(1e-4, torch.finfo(model.dtype).eps ** 0.5)
+    return "" if is_same else f"gives other logits ({apart:.2g} apart) with"
+
+
+def _steps(
+    model: PreTrainedModel, prompts: Sequence[Ids], shared: int, steps: int
+) -> Float[Tensor, "steps rows vocab"]:
+    """The logits after some prompts and, in a second step, after one token more."""
+    rows = _Rows(model, prompts, shared)
+    logits = [rows.logits]
+    if steps > 1:
+        logits.append(rows.feed(torch.zeros(len(prompts), 1, dtype=torch.long, device=model.device)))
+    return torch.stack(logits).float()
 
 
 def _batches(

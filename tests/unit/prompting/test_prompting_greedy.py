@@ -1,12 +1,14 @@
+import re
+
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, MistralConfig, MistralForCausalLM
 from transformers.modeling_outputs import CausalLMOutput
 
 from ptft.errors import CheckpointError, RecipeError
 from ptft.prompting import generate
-from ptft.prompting.greedy import why_not_padded, write_greedily
+from ptft.prompting.greedy import ability, write_greedily
 
 QUESTION = "Answer the question: is the soup red or is the violin blue? "
 START = QUESTION * 2
@@ -97,7 +99,7 @@ def test_a_model_without_cache_and_positions_gets_prompts_of_equal_length(new_mo
     texts = side_by_side(plain, tokenizer, max_new_tokens=8, say=said.append)
     assert texts == one_by_one(model, tokenizer, max_new_tokens=8)
     assert len(said) == 1
-    assert said[0].startswith("only prompts of equal length are continued side by side, since Plain cannot be given")
+    assert said[0].startswith("only prompts of equal length go side by side, since Plain fails (")
 
 
 def test_a_model_that_ignores_padding_is_found_out(new_model, tokenizer):
@@ -106,13 +108,29 @@ def test_a_model_that_ignores_padding_is_found_out(new_model, tokenizer):
             return super().forward(**kwargs)
 
     model = Deaf(new_model().config).eval()
-    assert "Deaf gives other logits with padding" in why_not_padded(model, 64)
+    assert ability(model, 64)[:2] == (False, False)
+    assert re.search(r"since Deaf gives other logits \([\d.]+ apart\) with padding", ability(model, 64).why)
     texts = side_by_side(model, tokenizer, max_new_tokens=8, say=lambda why: None)
     assert texts == one_by_one(model, tokenizer, max_new_tokens=8)
 
 
-def test_stock_models_take_padding(model):
-    assert why_not_padded(model, 64) == ""
+def test_a_model_with_a_window_of_attention_shares_no_beginning_but_takes_padding(tokenizer):
+    ids = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "max_position_embeddings": 128}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MistralForCausalLM(MistralConfig(sliding_window=8, initializer_range=0.3, **ids, **sizes, **heads))
+    said = []
+    texts = side_by_side(model, tokenizer, PROMPTS[:4], max_new_tokens=8, say=said.append)
+    assert texts == one_by_one(model, tokenizer, PROMPTS[:4], max_new_tokens=8)
+    assert len(said) == 1
+    assert said[0].startswith("what prompts begin with goes through the model again for each, since Mistral")
+    assert ability(model, 128).pads
+
+
+def test_stock_models_take_padding_and_common_beginnings(model):
+    assert ability(model, 64) == (True, True, "")
 
 
 def test_progress_is_told(model, tokenizer):
