@@ -117,9 +117,10 @@ def evaluate_generation(
     Paper: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". Differs: greedy throughout, and
     the whole continuation counts instead of its first three sentences.
     """
-    stop = default_stops(template, [*rows, *pool]) if stop is None else stop
-    check_writing(max_new_tokens, stop)
-    _check(rows, pool, template, name, k, seeds, limit)
+    stop = check_generation(
+        rows, name=name, k=k, seeds=seeds, template=template, pool=pool, max_new_tokens=max_new_tokens, stop=stop,
+        limit=limit,
+    )  # fmt: skip
     check_decoder(model, tokenizer)
     asked = _asked(tokenizer, rows, pool, template, k, seeds, limit, _room(model, max_new_tokens))
     _tell_shortened(name, asked, max_new_tokens, num_positions(model), say)
@@ -146,15 +147,29 @@ def default_stops(template: Template, examples: Iterable[Example]) -> list[str]:
     return [end for end in candidates if end and not any(end in reference for reference in references)]
 
 
-def _check(
+def check_generation(
     rows: Sequence[Example],
-    pool: Sequence[Example],
-    template: Template,
+    *,
     name: str,
     k: Sequence[int],
     seeds: Sequence[int],
-    limit: int,
-) -> None:
+    template: Template,
+    pool: Sequence[Example] = (),
+    max_new_tokens: int = 100,
+    stop: Sequence[str] | None = None,
+    limit: int = 0,
+) -> Sequence[str]:
+    """Refuse what :func:`evaluate_generation` would refuse, as far as it takes no model.
+
+    Returns:
+        The stop texts.
+
+    Raises:
+        RecipeError: As there.
+        DataError: As there, but for prompts that are empty or do not fit.
+    """
+    stop = default_stops(template, [*rows, *pool]) if stop is None else stop
+    check_writing(max_new_tokens, stop)
     for setting, values in (("k", k), ("seeds", seeds)):
         if not values or min(values) < 0 or len(set(values)) < len(values):
             raise RecipeError(f"{setting} is {list(values)!r}; give one or more different integers, each at least 0")
@@ -171,6 +186,10 @@ def _check(
             if not any(reference.strip() for reference in names_of(example)):
                 where = example.where or f"{kind} {number} of {name!r}"
                 raise DataError(f"{where}: there is no reference; fill it in, or leave the {kind} out")
+    ordered = unlabelled_order(pool, seeds[0])
+    for row in rows:
+        first_shots(ordered, max(k), row)
+    return stop
 
 
 def _room(model: PreTrainedModel, max_new_tokens: int) -> int:

@@ -7,7 +7,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.prompting import Template, generate
-from ptft.prompting.generation import SUMMARY, default_stops, evaluate_generation
+from ptft.prompting.generation import SUMMARY, check_generation, default_stops, evaluate_generation
 from ptft.prompting.records import short_hash
 from ptft.prompting.shots import first_shots, unlabelled_order
 from ptft.tasks.generation_metrics import SCORES, generation_figures, scores_of
@@ -246,3 +246,11 @@ def test_the_same_numbers_whatever_goes_together(model, tokenizer):
     one, other = (evaluate(model, tokenizer, ROWS, tokens_per_batch=size) for size in (1, 8192))
     assert one.figures == other.figures
     assert all(np.isfinite(value) for value in one.figures.values())
+
+
+def test_what_takes_no_model_is_found_out_without_one():
+    settings = {"name": "set", "k": [2], "seeds": [1], "template": TEMPLATE, "pool": ROWS}
+    assert check_generation(ROWS, **settings) == ["\n\n", "\n"]
+    assert check_generation(ROWS, **settings, stop=["end"]) == ["end"]
+    with pytest.raises(DataError, match="8 shots are asked for but there are only 7 distinct examples"):
+        check_generation(ROWS, **settings | {"k": [0, 8]})
