@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ptft import rng
 
-_WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han: each character is a word
-_WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\W_{_WITHOUT_SPACES}]+")
+WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and Han, of which each character is a word: the inside of a class of a regular expression."""
+_WORD = re.compile(rf"[{WITHOUT_SPACES}]|[^\W_{WITHOUT_SPACES}]+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _WORDS_REMEMBERED = 1 << 17
 

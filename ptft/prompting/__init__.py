@@ -1,4 +1,4 @@
-r"""Prompting: classify with 0..k examples in the context of a causal model, score continuations, continue texts.
+r"""Prompting: classify with 0..k examples in the context of a causal model, score continuations, write and score texts.
 
 A zero- and few-shot evaluation in ten lines::
 
@@ -18,17 +18,23 @@ A zero- and few-shot evaluation in ten lines::
 
 from ptft.prompting.evaluate import PromptResult, evaluate_prompts
 from ptft.prompting.generate import generate
+from ptft.prompting.generation import GenerationResult, evaluate_generation
+from ptft.prompting.perplexity import PerplexityResult, evaluate_perplexity
 from ptft.prompting.request import Scored
 from ptft.prompting.scoring import loglikelihoods
 from ptft.prompting.shots import choose_shots
 from ptft.prompting.template import Template, default_template
 
 __all__ = [
+    "GenerationResult",
+    "PerplexityResult",
     "PromptResult",
     "Scored",
     "Template",
     "choose_shots",
     "default_template",
+    "evaluate_generation",
+    "evaluate_perplexity",
     "evaluate_prompts",
     "generate",
     "loglikelihoods",

@@ -24,7 +24,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, 
     """
     contexts = [context.rstrip() for context, _ in pairs]
     wholes = [context + continuation for context, continuation in pairs]
-    ids = _encode_texts(tokenizer, [*contexts, *wholes])
+    ids = encode_texts(tokenizer, [*contexts, *wholes])
     beginning = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
     requests = []
     for (_, continuation), context, whole in zip(pairs, contexts, wholes, strict=True):
@@ -46,7 +46,8 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, 
     return requests
 
 
-def _encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The ids of each distinct text, without special tokens."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return {}

@@ -49,7 +49,8 @@ def generate(
 
     Paper: Holtzman et al. 2020 (nucleus sampling), arXiv 1904.09751.
     """
-    _check_settings(max_new_tokens, temperature, top_p, seed, stop)  # before the model is tried
+    check_writing(max_new_tokens, stop)
+    _check_sampling(temperature, top_p, seed)
     check_decoder(model, tokenizer)
     prompt_ids = _prompt_ids(tokenizer, prompt, num_positions(model))
     return continued(
@@ -84,7 +85,8 @@ def continued(
     Raises:
         RecipeError: A setting is out of range.
     """
-    _check_settings(max_new_tokens, temperature, top_p, seed, stop)
+    check_writing(max_new_tokens, stop)
+    _check_sampling(temperature, top_p, seed)
     new_ids: list[int] = []
     text = ""
     fed = torch.tensor([prompt_ids], device=model.device)
@@ -96,7 +98,7 @@ def continued(
             if next_id == tokenizer.eos_token_id:
                 break
             new_ids.append(next_id)
-            text = _written(tokenizer, prompt_ids, new_ids)
+            text = written_after(tokenizer, prompt_ids, new_ids)
             ends = [text.index(end) for end in stop if end in text]
             if ends:
                 return text[: min(ends)]
@@ -108,17 +110,25 @@ def continued(
     return text
 
 
-def _check_settings(max_new_tokens: int, temperature: float, top_p: float, seed: int, stop: Sequence[str]) -> None:
+def check_writing(max_new_tokens: int, stop: Sequence[str]) -> None:
+    """Refuse settings under which nothing would be written.
+
+    Raises:
+        RecipeError: A setting is out of range.
+    """
     if max_new_tokens < 1:
         raise RecipeError(f"max_new_tokens is {max_new_tokens!r}; it must be at least 1")
+    if isinstance(stop, str) or "" in stop:
+        raise RecipeError(f"stop is {stop!r}; give a list of texts that are not empty")
+
+
+def _check_sampling(temperature: float, top_p: float, seed: int) -> None:
     if not 0.0 <= temperature < float("inf"):
         raise RecipeError(f"temperature is {temperature!r}; it must be 0 (greedy) or a positive number")
     if not 0.0 < top_p <= 1.0:
         raise RecipeError(f"top_p is {top_p!r}; it must be above 0 and at most 1")
     if seed < 0:
         raise RecipeError(f"seed is {seed!r}; it must be at least 0")
-    if isinstance(stop, str) or "" in stop:
-        raise RecipeError(f"stop is {stop!r}; give a list of texts that are not empty")
 
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, positions: int) -> list[int]:
@@ -145,8 +155,8 @@ def _choose(logits: Float[Tensor, "vocab"], temperature: float, top_p: float, se
     return int(order[min(int((cumulative[:size] <= target).sum()), size - 1)])
 
 
-def _written(tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], new_ids: list[int]) -> str:
+def written_after(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
     """The text of the new tokens as it stands after the prompt (a first piece alone may lose its space)."""
-    both = (prompt_ids, [*prompt_ids, *new_ids], new_ids)
-    before, whole, alone = (str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in both)
+    both = (prompt_ids, (*prompt_ids, *new_ids), new_ids)
+    before, whole, alone = (str(tokenizer.decode(list(ids), skip_special_tokens=True)) for ids in both)
     return whole[len(before) :] if whole.startswith(before) else alone

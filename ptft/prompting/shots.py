@@ -39,10 +39,8 @@ def shot_order(pool: Sequence[Example], labels: Sequence[str], seed: int) -> lis
     Raises:
         DataError: An example has a label that is not among ``labels``.
     """
-    distinct = list({(example.text, example.text_b, example.label): example for example in pool}.values())
-    check_labels(distinct, labels)
-    keys = np.array([rng.key_of(f"{e.label}\0{e.text}\0{e.text_b}") for e in distinct], dtype=np.int64)
-    ranked = [distinct[index] for index in np.argsort(rng.bits(_SHOTS, seed, keys), kind="stable")]
+    check_labels(pool, labels)
+    ranked = unlabelled_order(pool, seed)
     queues = {label: [example for example in ranked if example.label == label] for label in labels}
     names = np.array([rng.key_of(label) for label in labels], dtype=np.int64)
     ordered: list[Example] = []
@@ -50,6 +48,20 @@ def shot_order(pool: Sequence[Example], labels: Sequence[str], seed: int) -> lis
         for index in np.argsort(rng.bits(_SHOTS, seed, turn, names), kind="stable"):
             ordered += queues[labels[index]][turn : turn + 1]
     return ordered
+
+
+def unlabelled_order(pool: Sequence[Example], seed: int) -> list[Example]:
+    """All distinct examples of ``pool`` in a random order, whatever their labels.
+
+    The draws are keyed as those of :func:`shot_order`.
+
+    Args:
+        pool: The examples to draw from; copies count once.
+        seed: Which of the many orders, at least 0.
+    """
+    distinct = list({(example.text, example.text_b, example.label): example for example in pool}.values())
+    keys = np.array([rng.key_of(f"{e.label}\0{e.text}\0{e.text_b}") for e in distinct], dtype=np.int64)
+    return [distinct[index] for index in np.argsort(rng.bits(_SHOTS, seed, keys), kind="stable")]
 
 
 def choose_shots(

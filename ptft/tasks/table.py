@@ -16,7 +16,15 @@ from ptft.tasks import TASKS
 from ptft.tasks.labels import names_of
 from ptft.tasks.problem import Columns, Problem
 from ptft.tasks.problems import PROBLEMS
-from ptft.tasks.table_source import Table, file_table, open_tables, refuse_given, text_columns
+from ptft.tasks.table_source import (
+    Table,
+    file_table,
+    left_out_notes,
+    open_tables,
+    refuse_given,
+    split_table,
+    text_columns,
+)
 from ptft.tasks.task import Example, TaskData
 
 _MOST_SHOWN = 10  # labels in a sentence
@@ -147,7 +155,7 @@ def read_labelled(
         tests = dict(task.tests)
         _check_pairs(data, pairs, is_pair=any(row.text_b for rows in tests.values() for row in rows))
     else:
-        table = _test_table(data)
+        table = split_table(data, "test")
         columns = _columns(table, kind, text, text_a, text_b, choices, label)
         _check_pairs(table.name, pairs, is_pair=len(columns.texts) > 1)
         check_columns(table.name, table.columns, [*columns.texts, *columns.choices])
@@ -160,15 +168,6 @@ def read_labelled(
         for rows in tests.values():
             _check_known(data, rows, labels)
     return tests, notes
-
-
-def _test_table(data: str) -> Table:
-    if exists(data) and not Path(data).is_dir():
-        return file_table(data)
-    tables = open_tables(data)
-    if "test" not in tables:
-        raise DataError(f"{data}: has no test rows of its own; name a table")
-    return tables["test"]
 
 
 def _check_known(data: str, rows: Sequence[Example], labels: Sequence[str]) -> None:
@@ -326,11 +325,7 @@ def _examples(table: Table, kind: Problem, columns: Columns, notes: list[str]) -
             left_out["a label"].append(row.where)
         else:
             examples.append(replace(example, label=label, row=number))
-    for what, places in left_out.items():
-        if places:
-            first = places[0].removeprefix(table.name).replace(":", "line ").strip()
-            count = f"1 row without {what} was" if len(places) == 1 else f"{len(places)} rows without {what} were"
-            notes.append(f"{table.name}: {count} left out (first: {first})")
+    notes += left_out_notes(table, left_out)
     return examples
 
 

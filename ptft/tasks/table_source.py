@@ -65,6 +65,24 @@ def open_tables(data: str, valid: str = "", test: str = "") -> dict[str, Table]:
     return tables | {split: file_table(file) for split, file in (("valid", valid), ("test", test)) if file}
 
 
+def split_table(data: str, split: str) -> Table:
+    """Find the rows of one split: a table's are all of them, whatever the split.
+
+    Args:
+        data: A table, or a folder of tables or a data set as for :func:`open_tables`.
+        split: ``train``, ``valid`` or ``test``.
+
+    Raises:
+        DataError: It cannot be found or read, or has no such split.
+    """
+    if exists(data) and not Path(data).is_dir():
+        return file_table(data)
+    tables = open_tables(data)
+    if split not in tables:
+        raise DataError(f"{data}: has no {split} rows of its own; name a table")
+    return tables[split]
+
+
 def file_table(path: str) -> Table:
     """Open one file.
 
@@ -106,6 +124,22 @@ def texts_of(row: Row, columns: Sequence[str]) -> tuple[str, str]:
     """The text of a row, and the second text or nothing, without spaces around them."""
     texts = ["" if row.values[column] is None else str(row.values[column]).strip() for column in columns]
     return texts[0], texts[1] if len(texts) > 1 else ""
+
+
+def left_out_notes(table: Table, left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence about each kind of rows that were left out.
+
+    Args:
+        table: Whose rows they are.
+        left_out: Where the rows stand that lack something, by what they lack.
+    """
+    notes = []
+    for what, places in left_out.items():
+        if places:
+            first = places[0].removeprefix(table.name).replace(":", "line ").strip()
+            count = f"1 row without {what} was" if len(places) == 1 else f"{len(places)} rows without {what} were"
+            notes.append(f"{table.name}: {count} left out (first: {first})")
+    return notes
 
 
 def refuse_given(given: Mapping[str, str], reason: str) -> None:
