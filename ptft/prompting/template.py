@@ -68,12 +68,7 @@ class Template:
 
     def query(self, example: Example) -> str:
         """The filled form, without white space at its end."""
-        values = {"text": example.text, "text_a": example.text, "text_b": example.text_b}
-
-        def filled(piece: re.Match[str]) -> str:
-            return piece.group()[0] if piece.group(1) is None else values[piece.group(1)]
-
-        return _PIECE.sub(filled, self.text).rstrip()
+        return filled(self.text, example).rstrip()
 
     def choice(self, label: str) -> str:
         """What follows a query if its label is ``label``: white space and the label's word."""
@@ -110,6 +105,16 @@ class Template:
         _check_distinct(
             {label: tuple(ids) for label, ids in zip(labels, encoded, strict=True)}, "words with the same tokens"
         )
+
+
+def filled(form: str, example: Example) -> str:
+    """A form, or a part of one, with its fields replaced by the texts of an example."""
+    values = {"text": example.text, "text_a": example.text, "text_b": example.text_b}
+
+    def value(piece: re.Match[str]) -> str:
+        return piece.group()[0] if piece.group(1) is None else values[piece.group(1)]
+
+    return _PIECE.sub(value, form)
 
 
 def _check_distinct(words: Mapping[str, str] | Mapping[str, tuple[int, ...]], same: str) -> None:

@@ -1,0 +1,37 @@
+"""Matrix products of 32 bits on a CPU by oneDNN, for code that only predicts.
+
+Torch takes oneDNN for products of 16 bits and another library for those of 32, which on processors of some makers does
+not use their widest instructions. The result is the same but for rounding.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+
+
+class _Products(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is linear and not kwargs and all(given is None or _is_plain(given) for given in args):
+            states, weight, bias = (*args, None)[:3]
+            return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+        return func(*args, **(kwargs or {}))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0
+
+
+def onednn_products() -> AbstractContextManager[Any]:
+    """Have linear layers in 32 bits on the CPU computed by oneDNN in a block without gradients; no effect elsewhere."""
+    has_it = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return _Products() if has_it and not torch.is_autocast_enabled("cpu") else nullcontext()
+
+
+__all__ = ["onednn_products"]
