@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import RecipeError
-from ptft.prompting.masked import check_masked, encode_spans, score_masked
+from ptft.prompting.masked import MaskedRequest, check_masked, encode_spans, score_masked
 from ptft.prompting.scoring import Scored
 from ptft.prompting.template import Template, filled
 from ptft.tasks.task import Example
@@ -104,6 +104,14 @@ def cloze_loglikelihoods(
     tokens is filled first; a fixed order makes the score a log-probability of the word.
     """
     check_masked(model, tokenizer)
+    return score_masked(model, tokenizer, encode_gaps(tokenizer, gaps), tokens_per_batch=tokens_per_batch)
+
+
+def encode_gaps(tokenizer: PreTrainedTokenizerBase, gaps: Sequence[tuple[str, str, str]]) -> list[MaskedRequest]:
+    """Turn (text before, text after, word) into ids, as :func:`cloze_loglikelihoods` does.
+
+    Raises:
+        DataError: A word has no token.
+    """
     spans = [(before, word, after) for before, after, word in gaps]
-    requests = encode_spans(tokenizer, spans, grouping="left_to_right")
-    return score_masked(model, tokenizer, requests, tokens_per_batch=tokens_per_batch)
+    return encode_spans(tokenizer, spans, grouping="left_to_right")

@@ -21,6 +21,7 @@ from ptft.tokenization import check_pair
 Method = Literal["within_word_l2r", "original"]
 Grouping = Literal["within_word_l2r", "original", "left_to_right"]
 Ids = NDArray[np.int64]
+_SPANS_AT_ONCE = 1000  # tokenizers keep much beside the ids
 _MOST_PADDING = 1 / 16  # of the longest row of a batch
 
 
@@ -137,13 +138,17 @@ def encode_spans(
     Raises:
         DataError: There is no token to score in one of them.
     """
-    wholes = ["".join(span) for span in spans]
-    distinct = list(dict.fromkeys(wholes))
-    # verbose=False: the tokenizer's remark on long texts is not needed, since lengths are checked against the model.
-    encodings = tokenizer(distinct, return_attention_mask=False, verbose=False).encodings if distinct else []
-    by_text = dict(zip(distinct, encodings or [], strict=True))
     frame = {getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "cls", "sep", "pad", "mask")}
-    return [_request(by_text[whole], span, frame, grouping) for whole, span in zip(wholes, spans, strict=True)]
+    distinct = list(dict.fromkeys(spans))
+    requests: dict[tuple[str, str, str], MaskedRequest] = {}
+    for first in range(0, len(distinct), _SPANS_AT_ONCE):
+        some = distinct[first : first + _SPANS_AT_ONCE]
+        # verbose=False: the tokenizer's remark on long texts is not needed: the model's positions are checked.
+        encodings = tokenizer(["".join(span) for span in some], verbose=False).encodings or ()
+        requests |= {
+            span: _request(encoding, span, frame, grouping) for span, encoding in zip(some, encodings, strict=True)
+        }
+    return [requests[span] for span in spans]
 
 
 def _request(encoding: Any, span: tuple[str, str, str], frame: set[int | None], grouping: Grouping) -> MaskedRequest:

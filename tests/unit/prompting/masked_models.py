@@ -21,13 +21,29 @@ SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 
 
 def bert_like_tokenizer():
-    """WordPiece, with [CLS] and [SEP]."""
+    """WordPiece, with [CLS] and [SEP]; words that are not among these have several tokens."""
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words = [
+        "it",
+        "was",
+        "is",
+        "bad",
+        "good",
+        "very",
+        "the",
+        "soup",
+        "un",
+        "##happi",
+        "##est",
+        "violin",
+        "##ist",
+        "재미",
+    ]
+    letters = sorted({letter for line in TEXT for letter in line.lower() if not letter.isspace()} | {*"bcjkqwxz"})
+    pieces = dict.fromkeys([*specials, *letters, *(f"##{letter}" for letter in letters), *words])
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=160, special_tokens=specials, show_progress=False)
-    tokenizer.train_from_iterator(TEXT, trainer)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), specials, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)

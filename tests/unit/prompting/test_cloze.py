@@ -59,7 +59,7 @@ def test_words_of_one_token_are_shares_of_one_distribution(bert):
 
 def test_words_of_as_many_tokens_share_the_first_pass(bert):
     model, tokenizer = bert
-    words = ["bad", "was", "it", "soups", "wasly"]
+    words = ["bad", "was", "it", "soups", "violinist"]
     sizes = [len(tokenizer.tokenize(word)) for word in words]
     assert sizes == [1, 1, 1, 2, 2], "the premise"
     rows = []
