@@ -28,10 +28,14 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0
 
 
+def has_onednn() -> bool:
+    """Whether torch has oneDNN with the products used here."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def onednn_products() -> AbstractContextManager[Any]:
     """Have linear layers in 32 bits on the CPU computed by oneDNN in a block without gradients; no effect elsewhere."""
-    has_it = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return _Products() if has_it and not torch.is_autocast_enabled("cpu") else nullcontext()
+    return _Products() if has_onednn() and not torch.is_autocast_enabled("cpu") else nullcontext()
 
 
-__all__ = ["onednn_products"]
+__all__ = ["has_onednn", "onednn_products"]

@@ -6,15 +6,18 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.family import nearest
+from ptft.models.alike_rows import reads_alike_rows, state_of_alike_rows
 from ptft.models.building import max_positions
 from ptft.models.one_position import one_position
 from ptft.models.onednn import onednn_products
-from ptft.models.prediction import Forward, is_decoder
+from ptft.models.prediction import Forward, is_decoder, logits_of
 from ptft.prompting.scoring import Scored, evaluating
 from ptft.tokenization import check_pair
 
@@ -285,18 +288,31 @@ def _score_batch(model: PreTrainedModel, batch: _Batch, pad_id: int) -> tuple[ND
     """Log-probability of each target, and whether it is the most probable token."""
     input_ids = np.full((len(batch.rows), batch.width), pad_id)
     lengths = np.array([len(row) for row in batch.rows])
-    input_ids[np.arange(batch.width) < lengths[:, None]] = np.concatenate(batch.rows)
-    inputs = {"input_ids": torch.from_numpy(input_ids).to(model.device)}
-    if lengths[-1] < batch.width:
-        mask = (np.arange(batch.width) < lengths[:, None]).astype(np.int64)
-        inputs["attention_mask"] = torch.from_numpy(mask).to(model.device)
-    places = torch.tensor(batch.places, device=model.device)
-    with one_position(model, places):
-        forward = Forward(model, inputs)
-    rows = torch.arange(len(batch.rows), device=model.device)
-    logits = forward.token_logits(rows * batch.width + places).float()
+    is_token = np.arange(batch.width) < lengths[:, None]
+    input_ids[is_token] = np.concatenate(batch.rows)
+    mask = None if is_token.all() else torch.from_numpy(is_token).to(model.device)
+    logits = _logits(model, torch.from_numpy(input_ids).to(model.device), mask, torch.tensor(batch.places)).float()
     sources = torch.tensor(batch.sources, device=model.device)
     targets = torch.tensor(batch.targets, device=model.device)
     values = logits[sources, targets] - logits.logsumexp(-1)[sources]
     is_best = logits.argmax(-1)[sources] == targets
     return values.double().cpu().numpy(), is_best.cpu().numpy()
+
+
+def _logits(
+    model: PreTrainedModel,
+    input_ids: Int[Tensor, "rows seq"],
+    is_token: Bool[Tensor, "rows seq"] | None,
+    places: Int[Tensor, " rows"],
+) -> Float[Tensor, "rows vocabulary"]:
+    """The logits at one place of each row; ``is_token`` is False at padding, or None if there is none."""
+    if reads_alike_rows(model):
+        return logits_of(model, state_of_alike_rows(model, input_ids, is_token, places))
+    inputs = {"input_ids": input_ids}
+    if is_token is not None:
+        inputs["attention_mask"] = is_token.long()
+    places = places.to(model.device)
+    with one_position(model, places):
+        forward = Forward(model, inputs)
+    rows, width = input_ids.shape
+    return forward.token_logits(torch.arange(rows, device=model.device) * width + places)

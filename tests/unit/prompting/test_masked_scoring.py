@@ -128,7 +128,7 @@ def test_scores_do_not_depend_on_the_batching(pair, method, tokens_per_batch):
 
 
 def rows_of(model, call):
-    """The shapes of the inputs of each forward pass of the body."""
+    """The shapes of the inputs of each forward pass of the body (a hook has it run as it stands)."""
     shapes = []
     handle = model.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
