@@ -46,19 +46,20 @@ class Case:
 def case_of(vocabulary: int, text: Path | None = None) -> Case:
     """A model with so many tokens, and sentences of the embedded corpus, or lines of a file of text.
 
-    The vocabulary is trained on the embedded corpus, which fills 850 tokens of 8192; the head has all of them. Some of
-    its words are joined to others, so that words have several tokens, as those of other text have anyway.
+    The tokenizer is trained on the same text and has up to 8192 tokens; the embedded corpus fills 850. Some of its
+    words are joined to others, so that words have several tokens, as those of other text have anyway.
     """
-    lines = _lines("train", _TRAINING_DOCUMENTS)
+    if text is None:
+        lines = _lines("train", _TRAINING_DOCUMENTS)
+        sentences = [_joined(line) for line in _lines("valid", SENTENCES)]
+    else:
+        lines = [line.strip() for _, line in read_lines(text) if 0 < len(line.strip()) <= _LONGEST]
+        sentences = lines
     tokenizer = train_tokenizer(lines, TokenizerSettings(kind="wordpiece", vocab_size=8192), model_max_length=512)
     sharp = {"initializer_range": 0.05}  # with BERT's 0.02, random weights find all tokens nearly as probable
     config = new_config(PRESETS["bert-mini"], tokenizer, positions=512, dropout=0.1, shape=sharp)
     config.vocab_size = vocabulary
-    model = new_model(config, "masked_lm", seed=0).eval()
-    if text is None:
-        return Case(model, tokenizer, [_joined(line) for line in _lines("valid", SENTENCES)[:SENTENCES]])
-    kept = (line.strip() for _, line in read_lines(text) if 0 < len(line.strip()) <= _LONGEST)
-    return Case(model, tokenizer, list(itertools.islice(kept, SENTENCES)))
+    return Case(new_model(config, "masked_lm", seed=0).eval(), tokenizer, sentences[:SENTENCES])
 
 
 def _lines(split: str, num_documents: int) -> list[str]:

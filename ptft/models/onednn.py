@@ -30,7 +30,8 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def has_onednn() -> bool:
     """Whether torch has oneDNN with the products used here."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    names = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 def onednn_products() -> AbstractContextManager[Any]:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.errors import CheckpointError, DataError, RecipeError
 from ptft.family import nearest
-from ptft.models.alike_rows import reads_alike_rows, state_of_alike_rows
+from ptft.models.alike_rows import AlikeRows, reads_alike_rows
 from ptft.models.building import max_positions
 from ptft.models.one_position import one_position
 from ptft.models.onednn import onednn_products
@@ -25,6 +25,7 @@ Method = Literal["within_word_l2r", "original"]
 Grouping = Literal["within_word_l2r", "original", "left_to_right"]
 Ids = NDArray[np.int64]
 _SPANS_AT_ONCE = 1000  # tokenizers keep much beside the ids
+_ROWS_IN_CACHE = 64  # of logits, which take several passes to sum up
 _MOST_PADDING = 1 / 16  # of the longest row of a batch
 
 
@@ -215,8 +216,9 @@ def score_masked(
     distinct = sorted(set(requests), key=order)
     sums, greedy = np.zeros(len(distinct)), np.ones(len(distinct), bool)
     with evaluating(model), onednn_products():
+        body = AlikeRows(model) if reads_alike_rows(model) else None
         for batch in _batches(distinct, mask_id, tokens_per_batch):
-            values, is_best = _score_batch(model, batch, pad_id)
+            values, is_best = _score_batch(model, body, batch, pad_id)
             np.add.at(sums, batch.owners, values)
             np.logical_and.at(greedy, batch.owners, is_best)
     if np.isnan(sums).any():
@@ -284,17 +286,24 @@ def _batches(requests: Sequence[MaskedRequest], mask_id: int, tokens_per_batch: 
         yield batch
 
 
-def _score_batch(model: PreTrainedModel, batch: _Batch, pad_id: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _score_batch(
+    model: PreTrainedModel, body: AlikeRows | None, batch: _Batch, pad_id: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Log-probability of each target, and whether it is the most probable token."""
     input_ids = np.full((len(batch.rows), batch.width), pad_id)
     lengths = np.array([len(row) for row in batch.rows])
     is_token = np.arange(batch.width) < lengths[:, None]
     input_ids[is_token] = np.concatenate(batch.rows)
     mask = None if is_token.all() else torch.from_numpy(is_token).to(model.device)
-    logits = _logits(model, torch.from_numpy(input_ids).to(model.device), mask, torch.tensor(batch.places)).float()
+    rows, places = torch.from_numpy(input_ids).to(model.device), torch.tensor(batch.places, device=model.device)
+    if body is None:
+        logits = _logits(model, rows, mask, places).float()
+    else:
+        logits = logits_of(model, body.states(rows, mask, places))
     sources = torch.tensor(batch.sources, device=model.device)
     targets = torch.tensor(batch.targets, device=model.device)
-    values = logits[sources, targets] - logits.logsumexp(-1)[sources]
+    totals = torch.cat([part.logsumexp(-1) for part in logits.split(_ROWS_IN_CACHE)])
+    values = logits[sources, targets] - totals[sources]
     is_best = logits.argmax(-1)[sources] == targets
     return values.double().cpu().numpy(), is_best.cpu().numpy()
 
@@ -306,12 +315,9 @@ def _logits(
     places: Int[Tensor, " rows"],
 ) -> Float[Tensor, "rows vocabulary"]:
     """The logits at one place of each row; ``is_token`` is False at padding, or None if there is none."""
-    if reads_alike_rows(model):
-        return logits_of(model, state_of_alike_rows(model, input_ids, is_token, places))
     inputs = {"input_ids": input_ids}
     if is_token is not None:
         inputs["attention_mask"] = is_token.long()
-    places = places.to(model.device)
     with one_position(model, places):
         forward = Forward(model, inputs)
     rows, width = input_ids.shape

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, BertConfig, RobertaConfig
 
-from ptft.models.alike_rows import reads_alike_rows, state_of_alike_rows
+from ptft.models.alike_rows import AlikeRows, reads_alike_rows
 from ptft.models.onednn import has_onednn
 
 PAD = 1
@@ -45,7 +45,7 @@ def test_states_are_those_of_the_stock_body(kind, num_layers, num_padding):
         ids[~is_token] = PAD
     with torch.inference_mode():
         expected = model.base_model(ids, attention_mask=is_token.long()).last_hidden_state
-        found = state_of_alike_rows(model, ids, is_token if num_padding else None, positions)
+        found = AlikeRows(model).states(ids, is_token if num_padding else None, positions)
     torch.testing.assert_close(found, expected[torch.arange(len(ids)), positions], atol=2e-5, rtol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_padding_written_in_the_text_counts_as_the_stock_body_has_it():
     ids[:, 7] = PAD
     with torch.inference_mode():
         expected = model.base_model(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-        found = state_of_alike_rows(model, ids, None, positions)
+        found = AlikeRows(model).states(ids, None, positions)
     torch.testing.assert_close(found, expected[torch.arange(len(ids)), positions], atol=2e-5, rtol=1e-5)
 
 
