@@ -134,7 +134,7 @@ class _Product:
     """Linear layers side by side, in oneDNN's layout."""
 
     def __init__(self, *layers: nn.Linear) -> None:
-        weight = torch.cat([layer.weight for layer in layers])
+        weight: Tensor = torch.cat([layer.weight for layer in layers]) if len(layers) > 1 else layers[0].weight
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_TOKENS)
         self._bias = torch.cat([layer.bias for layer in layers])
 

@@ -299,12 +299,14 @@ def _score_batch(
     if body is None:
         logits = _logits(model, rows, mask, places).float()
     else:
-        logits = logits_of(model, body.states(rows, mask, places))
+        logits = logits_of(model, body.states(rows, mask, places)).float()
     sources = torch.tensor(batch.sources, device=model.device)
     targets = torch.tensor(batch.targets, device=model.device)
-    totals = torch.cat([part.logsumexp(-1) for part in logits.split(_ROWS_IN_CACHE)])
-    values = logits[sources, targets] - totals[sources]
-    is_best = logits.argmax(-1)[sources] == targets
+    best = logits.amax(-1)
+    at_targets = logits[sources, targets]
+    is_best = at_targets == best[sources]
+    sums = [part.exp_().sum(-1) for part in logits.sub_(best[:, None]).split(_ROWS_IN_CACHE)]
+    values = at_targets - (best + torch.cat(sums).log())[sources]
     return values.double().cpu().numpy(), is_best.cpu().numpy()
 
 
