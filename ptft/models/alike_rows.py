@@ -73,12 +73,13 @@ class AlikeRows:
         for product, rest in zip(self._joined, self._rest, strict=False):
             joined = product(states)
             if origins is not None:
-                states, joined, origins = states[origins], joined[origins], None
+                states, joined = states.index_select(0, origins), joined.index_select(0, origins)
+                origins = None
             queries, keys, values = joined.view(rows, seq, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
             attended = scaled_dot_product_attention(queries, keys, values, mask).transpose(1, 2).reshape_as(states)
             states = rest(attended, states)
         if origins is not None:
-            states = states[origins]
+            states = states.index_select(0, origins)
         return self._last_state(states.view(rows, seq, -1), is_token, positions)
 
     def _different_states(

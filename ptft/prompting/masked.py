@@ -25,7 +25,7 @@ Method = Literal["within_word_l2r", "original"]
 Grouping = Literal["within_word_l2r", "original", "left_to_right"]
 Ids = NDArray[np.int64]
 _SPANS_AT_ONCE = 1000  # tokenizers keep much beside the ids
-_ROWS_IN_CACHE = 64  # of logits, which take several passes to sum up
+_ROWS_IN_CACHE = 64  # of logits, over which a log-softmax passes several times
 _MOST_PADDING = 1 / 16  # of the longest row of a batch
 
 
@@ -302,11 +302,10 @@ def _score_batch(
         logits = logits_of(model, body.states(rows, mask, places)).float()
     sources = torch.tensor(batch.sources, device=model.device)
     targets = torch.tensor(batch.targets, device=model.device)
-    best = logits.amax(-1)
-    at_targets = logits[sources, targets]
+    best, at_targets = logits.amax(-1), logits[sources, targets]
+    best_log_probability = torch.cat([part.log_softmax(-1).amax(-1) for part in logits.split(_ROWS_IN_CACHE)])
+    values = at_targets + (best_log_probability - best)[sources]
     is_best = at_targets == best[sources]
-    sums = [part.exp_().sum(-1) for part in logits.sub_(best[:, None]).split(_ROWS_IN_CACHE)]
-    values = at_targets - (best + torch.cat(sums).log())[sources]
     return values.double().cpu().numpy(), is_best.cpu().numpy()
 
 

@@ -36,3 +36,19 @@ def test_autocast_decides_alone():
     layer, states = torch.nn.Linear(16, 8), torch.randn(3, 16)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), onednn_products():
         assert layer(states).dtype == torch.bfloat16
+
+
+def test_a_weight_that_is_no_parameter_is_read_anew():
+    states, weight = torch.randn(3, 16), torch.randn(8, 16)
+    with torch.inference_mode(), onednn_products():
+        for _ in range(2):
+            weight.mul_(2)
+            torch.testing.assert_close(linear(states, weight), states @ weight.T, atol=1e-5, rtol=1e-5)
+
+
+def test_a_parameter_serves_rows_of_any_number():
+    layer = torch.nn.Linear(16, 8)
+    with torch.inference_mode(), onednn_products():
+        for rows in (64, 1, 300):
+            states = torch.randn(rows, 16)
+            torch.testing.assert_close(layer(states), states @ layer.weight.T + layer.bias, atol=1e-5, rtol=1e-5)
