@@ -127,6 +127,16 @@ def test_scores_do_not_depend_on_the_batching(pair, method, tokens_per_batch):
     assert [s.log_likelihood for s in together] == pytest.approx([s.log_likelihood for s in alone], abs=1e-5)
 
 
+def test_little_padding_changes_nothing(pair):
+    model, tokenizer = pair
+    pairs = [("", "bad " * count) for count in (16, 15)]
+    alone = [pseudo_loglikelihoods(model, tokenizer, [one])[0].log_likelihood for one in pairs]
+    shapes = rows_of(model, lambda: pseudo_loglikelihoods(model, tokenizer, pairs))
+    assert len(shapes) == 1, "the premise: both are in one batch"
+    together = pseudo_loglikelihoods(model, tokenizer, pairs)
+    assert [scored.log_likelihood for scored in together] == pytest.approx(alone, abs=1e-4)
+
+
 def rows_of(model, call):
     """The shapes of the inputs of each forward pass of the body (a hook has it run as it stands)."""
     shapes = []
