@@ -26,6 +26,7 @@ Grouping = Literal["within_word_l2r", "original", "left_to_right"]
 Ids = NDArray[np.int64]
 _SPANS_AT_ONCE = 1000  # tokenizers keep much beside the ids
 _ROWS_IN_CACHE = 64  # of logits, over which a log-softmax passes several times
+_TOKENS_ON_CPU = 2048  # of a batch at most: more are no faster, and their states are in no cache
 _MOST_PADDING = 1 / 16  # of the longest row of a batch
 
 
@@ -205,6 +206,7 @@ def score_masked(
             "the text or use fewer shots"
         )
     mask_id, pad_id = int(tokenizer.mask_token_id), int(tokenizer.pad_token_id or 0)
+    most_tokens = min(tokens_per_batch, _TOKENS_ON_CPU) if model.device.type == "cpu" else tokens_per_batch
 
     def order(request: MaskedRequest) -> tuple[Any, ...]:
         # Rows that are equal while all scored tokens are hidden come together, such as words that fill the same gap.
@@ -217,7 +219,7 @@ def score_masked(
     sums, greedy = np.zeros(len(distinct)), np.ones(len(distinct), bool)
     with evaluating(model), onednn_products():
         body = AlikeRows(model) if reads_alike_rows(model) else None
-        for batch in _batches(distinct, mask_id, tokens_per_batch):
+        for batch in _batches(distinct, mask_id, most_tokens):
             values, is_best = _score_batch(model, body, batch, pad_id)
             np.add.at(sums, batch.owners, values)
             np.logical_and.at(greedy, batch.owners, is_best)
