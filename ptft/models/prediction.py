@@ -101,6 +101,12 @@ def _attention_by_row(
     return torch.zeros(hidden.shape, dtype=kind, device=device).masked_fill_(hidden, torch.finfo(kind).min)
 
 
+def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "targets width"]) -> Float[Tensor, "targets vocabulary"]:
+    """Logits over the vocabulary of last hidden states, by a model with a sparse head (see :func:`has_sparse_head`)."""
+    logits: Tensor = _VOCABULARY_HEADS[model.config.model_type](model)(hidden)
+    return logits
+
+
 def has_sparse_head(model: PreTrainedModel) -> bool:
     """Whether logits are computed at the predicted positions only; otherwise at all positions, which is slower."""
     return model.config.model_type in _VOCABULARY_HEADS

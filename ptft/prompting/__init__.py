@@ -16,9 +16,12 @@ A zero- and few-shot evaluation in ten lines::
     result.figures  # accuracy with interval for each k, and the majority baseline
 """
 
+from ptft.prompting.cloze import ClozeTemplate, cloze_loglikelihoods
 from ptft.prompting.evaluate import PromptResult, evaluate_prompts
 from ptft.prompting.generate import generate
 from ptft.prompting.generation import GenerationResult, evaluate_generation
+from ptft.prompting.masked import pseudo_loglikelihoods
+from ptft.prompting.minimal_pairs import evaluate_minimal_pairs
 from ptft.prompting.perplexity import PerplexityResult, evaluate_perplexity
 from ptft.prompting.request import Scored
 from ptft.prompting.scoring import loglikelihoods
@@ -26,16 +29,20 @@ from ptft.prompting.shots import choose_shots
 from ptft.prompting.template import Template, default_template
 
 __all__ = [
+    "ClozeTemplate",
     "GenerationResult",
     "PerplexityResult",
     "PromptResult",
     "Scored",
     "Template",
     "choose_shots",
+    "cloze_loglikelihoods",
     "default_template",
     "evaluate_generation",
+    "evaluate_minimal_pairs",
     "evaluate_perplexity",
     "evaluate_prompts",
     "generate",
     "loglikelihoods",
+    "pseudo_loglikelihoods",
 ]
