@@ -87,7 +87,7 @@ MODELS = [
     ("predict model=classifier data=good.csv out=new.csv length=1000", r"length: 1000 tokens are more than .* 64 pos"),
     ("check predict model=encoder data=good.csv out=new.csv", r"'encoder' is no classifier; fine-tune it first"),
     ("compare tokenizers=encoder,photos", r"'photos' holds no tokenizer that transformers can open"),
-    ("compare corpus.path=good.txt", r"tokenizers: is required; give tokenizers=..., or name a recipe"),
+    ("compare corpus.path=good.txt", r"tokenizers: name at least one, a folder or Hub name; or name two runs of ptft prompt"),
     ("eval corpus.path=good.txt", r"model: is required; give model=..., or name a recipe that sets it"),
     ("eval model=nothing corpus.path=good.txt", f"'nothing'{NO_CONFIG}"),
     ("eval model=no_weights corpus.path=good.txt", f"'no_weights'{NO_WEIGHTS}"),
