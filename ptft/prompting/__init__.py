@@ -23,7 +23,9 @@ from ptft.prompting.generation import GenerationResult, evaluate_generation
 from ptft.prompting.masked import pseudo_loglikelihoods
 from ptft.prompting.minimal_pairs import evaluate_minimal_pairs
 from ptft.prompting.perplexity import PerplexityResult, evaluate_perplexity
+from ptft.prompting.records import read_records
 from ptft.prompting.request import Scored
+from ptft.prompting.results import summarise
 from ptft.prompting.scoring import loglikelihoods
 from ptft.prompting.shots import choose_shots
 from ptft.prompting.template import Template, default_template
@@ -45,4 +47,6 @@ __all__ = [
     "generate",
     "loglikelihoods",
     "pseudo_loglikelihoods",
+    "read_records",
+    "summarise",
 ]

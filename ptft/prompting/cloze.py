@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft.errors import RecipeError
 from ptft.prompting.masked import MaskedRequest, check_masked, encode_spans, score_masked
 from ptft.prompting.request import Scored
-from ptft.prompting.template import Template, filled
+from ptft.prompting.template import Template, default_template, filled
+from ptft.tasks.prompt_task import PromptItem
 from ptft.tasks.task import Example
 
 _PIECE = re.compile(r"\{\{|\}\}|\{mask\}")
@@ -57,6 +58,17 @@ class ClozeTemplate:
         before, after = self._halves()
         shown = [filled(before, shot) + self.word(str(shot.label)) + filled(after, shot) for shot in shots]
         return self.separator.join([*shown, filled(before, example)]), filled(after, example)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the fields that the form uses."""
+        return self._form().fields
+
+    def item(self, example: Example, labels: Sequence[str], shots: Sequence[Example]) -> PromptItem:
+        """The question for the label of ``example`` after ``shots``: what is before the gap, words, the rest."""
+        before, after = self.question(example, shots)
+        words = tuple(self.word(label) for label in labels)
+        return PromptItem(before, words, labels.index(str(example.label)), len(shots), after)
 
     def check(self, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse label words that do not fit the labels, or that the tokenizer cannot tell apart.
@@ -115,3 +127,12 @@ def encode_gaps(tokenizer: PreTrainedTokenizerBase, gaps: Sequence[tuple[str, st
     """
     spans = [(before, word, after) for before, after, word in gaps]
     return encode_spans(tokenizer, spans, grouping="left_to_right")
+
+
+def default_cloze(examples: Sequence[Example]) -> ClozeTemplate:
+    """The form used if none is given: that of a decoder with a gap behind it.
+
+    Raises:
+        DataError: There is no example.
+    """
+    return ClozeTemplate(f"{default_template(examples).text} {{mask}}")

@@ -12,21 +12,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ptft import rng
 from ptft.compute import Compute
 from ptft.errors import DataError, RecipeError
-from ptft.prompting.asking import Asker
+from ptft.prompting.asking import Asker, MaskedAsker
+from ptft.prompting.cloze import ClozeTemplate
 from ptft.prompting.decoder import check_decoder
 from ptft.prompting.lm_eval.prompts import Sampler
+from ptft.prompting.masked import check_masked
 from ptft.prompting.method import Asked, Method
 from ptft.prompting.methods import METHODS
 from ptft.prompting.protocol import PTFT, Protocol, protocol_of
 from ptft.prompting.questions import Questions, Shown, questions_of
 from ptft.prompting.records import ChoiceRecord
 from ptft.prompting.results import documents_of, summarise
-from ptft.prompting.scoring import score_requests
 from ptft.prompting.template import Template
 from ptft.tasks.prompt_task import PromptTask
 from ptft.tasks.task import TaskData
 
 _OF_LM_EVAL = ("raw", "per_character", "per_byte", "pmi")
+_OF_MASKED = ("raw", "per_character", "per_byte", "per_token", "batch_calibration")
+Form = Template | ClozeTemplate
 _LIMIT = rng.key_of("prompting.limit")
 _COSTLY = ("channel",)
 
@@ -58,7 +61,7 @@ def evaluate_prompts(
     *,
     k: Sequence[int],
     seeds: Sequence[int],
-    template: Template | Sequence[Template] = (),
+    template: Form | Sequence[Form] = (),
     protocol: str = "ptft",
     sampler: Sampler = "default",
     orders: int = 1,
@@ -71,6 +74,8 @@ def evaluate_prompts(
 ) -> PromptResult:
     """Measure how often the right label is the most probable continuation, after ``k`` examples in the prompt.
 
+    A masked model is asked with a :class:`ClozeTemplate`: how often the right label's word fills its gap best.
+
     Nothing is trained. Of labelled data the shots come from ``train`` and the questions from the test sets; a document
     is never its own shot. Where a prompt is longer than the model's positions it loses whole shots, the last first,
     so it is the same prompt as for a smaller k; ``shots_dropped`` counts such documents. A document whose best choices
@@ -82,12 +87,13 @@ def evaluate_prompts(
     who guesses as often as each is right.
 
     Args:
-        model: A causal language model with a stock forward, on its device.
+        model: A causal or masked language model with a stock forward, on its device.
         tokenizer: The tokenizer it was pretrained with.
         task: Labelled data, or an in-context task that makes its own prompts.
         k: Numbers of shots, each at least 0.
         seeds: Seeds of the shots, each at least 0; for one seed the shots of a smaller k begin those of a larger.
-        template: Forms and label words for labelled data; none is :func:`default_template`.
+        template: Forms and label words for labelled data, for a masked model with a gap; none is
+            :func:`default_template`.
         protocol: ``ptft``, or ``lm_eval-0.4.13`` for its prompts, ids, truncation and figures.
         sampler: Under the latter, how shots are chosen: ``default`` draws them for each document, ``first_n`` takes the
             first.
@@ -100,7 +106,7 @@ def evaluate_prompts(
         say: Told once why beginnings of prompts are not shared, where they are not.
 
     Raises:
-        CheckpointError: The model is not a causal language model or has unusable weights.
+        CheckpointError: The model is no causal one, or with a gap in the form no masked one, or has unusable weights.
         RecipeError: ``k``, ``seeds``, ``orders``, ``limit``, a method or a template is not usable.
         DataError: There are too few shots, no test rows, or documents that do not fit even without shots.
 
@@ -110,20 +116,18 @@ def evaluate_prompts(
         tokenizer, task, k=k, seeds=seeds, template=template, protocol=protocol, sampler=sampler, orders=orders,
         method=method, methods=methods, limit=limit,
     )  # fmt: skip
-    rules = protocol_of(protocol)
-    check_decoder(model, tokenizer)
+    rules, is_masked = protocol_of(protocol), _has_gap(template)
+    (check_masked if is_masked else check_decoder)(model, tokenizer)
     choices: list[ChoiceRecord] = []
     plan = [(questions, _numbers(questions, limit, rules), shown, scorers) for questions, shown, scorers in ways]
     total = sum(len(numbers) * len(shown) for _, numbers, shown, _ in plan)
     done = 0
     for questions, numbers, shown, scorers in plan:
-        asker = Asker(model, tokenizer, rules, questions, scorers)
+        asker = (MaskedAsker if is_masked else Asker)(model, tokenizer, rules, questions, scorers)
         found: dict[Shown, list[ChoiceRecord]] = {one: [] for one in shown}
         for batch in asker.batches(numbers, shown):
-            requests = [request for _, fitted in batch for request in fitted.requests]
-            scored = iter(score_requests(model, requests, compute=compute, say=say))
-            for one, fitted in batch:
-                found[one] += asker.recorded(one, fitted, scored)
+            for one, records_of_one in asker.answered(batch, compute, say):
+                found[one] += records_of_one
             done += len(batch)
             if progress is not None:
                 progress(done, total)
@@ -138,7 +142,7 @@ def check_prompts(
     *,
     k: Sequence[int],
     seeds: Sequence[int],
-    template: Template | Sequence[Template] = (),
+    template: Form | Sequence[Form] = (),
     protocol: str = "ptft",
     sampler: Sampler = "default",
     orders: int = 1,
@@ -168,27 +172,45 @@ def check_prompts(
     if orders < 1 or (orders > 1 and isinstance(task, PromptTask)):
         allowed = "1, since the task shows its shots in an order of its own" if orders > 1 else "at least 1"
         raise RecipeError(f"orders is {orders!r}; allowed: {allowed}")
-    templates = [template] if isinstance(template, Template) else list(template)
+    templates = _listed(template)
+    if _has_gap(template) and not (is_ours and all(isinstance(form, ClozeTemplate) for form in templates)):
+        raise RecipeError(
+            "template: a form with a gap goes with protocol=ptft and others with a gap only; leave one out"
+        )
+    known = _OF_MASKED if _has_gap(template) else _OF_LM_EVAL if not is_ours else tuple(METHODS)
     shown = [Shown(*one) for one in product(k, seeds, range(orders))]
     ways = []
     for questions in questions_of(task, templates, tokenizer, "" if is_ours else sampler):
         first = questions.ask([0], Shown(max(k), seeds[0])) if questions.size else []
         if not first:
             raise DataError(f"the task {questions.name!r} makes no prompts; give it at least one row")
-        ways.append((questions, shown, _scorers(questions.name, first[0], tokenizer, protocol, method, methods)))
+        ways.append((questions, shown, _scorers(questions.name, first[0], tokenizer, known, method, methods)))
     return ways
 
 
+def _listed(template: Form | Sequence[Form]) -> list[Form]:
+    return [template] if isinstance(template, Form) else list(template)
+
+
+def _has_gap(template: Form | Sequence[Form]) -> bool:
+    return any(isinstance(form, ClozeTemplate) for form in _listed(template))
+
+
 def _scorers(
-    task: str, asked: Asked, tokenizer: PreTrainedTokenizerBase, protocol: str, method: str, methods: Sequence[str]
+    task: str,
+    asked: Asked,
+    tokenizer: PreTrainedTokenizerBase,
+    known: Sequence[str],
+    method: str,
+    methods: Sequence[str],
 ) -> list[Method]:
     """The methods whose references are scored beside the questions."""
     wanted = dict.fromkeys([method, *methods])
-    known = [name for name in METHODS if name in _OF_LM_EVAL or protocol == PTFT.name]
     for name in wanted:
         if name in METHODS and name not in known:
             raise RecipeError(
-                f"the scoring method {name!r} is none of protocol={protocol}: {', '.join(known)}; name one"
+                f"the scoring method {name!r} does not go with this protocol and kind of model; {', '.join(known)} do; "
+                "name one of them"
             )
         if not METHODS[name]().applies(asked):
             raise RecipeError(

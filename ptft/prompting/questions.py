@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.errors import DataError, RecipeError
+from ptft.prompting.cloze import ClozeTemplate
 from ptft.prompting.lm_eval.prompts import Sampler, prompt_item, shots_for
 from ptft.prompting.method import Asked
 from ptft.prompting.shots import check_labels, first_shots, shot_order
@@ -44,7 +45,7 @@ class Questions:
 
 def questions_of(
     task: TaskData | PromptTask,
-    templates: Sequence[Template],
+    templates: Sequence[Template | ClozeTemplate],
     tokenizer: PreTrainedTokenizerBase,
     sampler: Sampler | Literal[""] = "",
 ) -> list[Questions]:
@@ -52,7 +53,7 @@ def questions_of(
 
     Args:
         task: What is asked about.
-        templates: Forms; none is :func:`default_template`.
+        templates: Forms, for a masked model with a gap; none is :func:`default_template`.
         tokenizer: Must tell the label words apart.
         sampler: How lm_eval would choose shots; none is our own way.
 
@@ -77,6 +78,11 @@ def questions_of(
         check_labels(rows, task.labels)
     templates = templates or [default_template(rows)]
     for template in templates:
+        if own_choices and isinstance(template, ClozeTemplate):
+            raise RecipeError(
+                f"template: each row of {task.name!r} brings choices of its own, and a masked model is asked for words "
+                "of labels only; ask a decoder, or give rows with labels"
+            )
         if not own_choices:
             template.check(task.labels, tokenizer)
         elif template.words:
@@ -87,12 +93,15 @@ def questions_of(
             raise RecipeError(
                 f"the template uses {{text_b}} but no row of {task.name!r} has a second text; leave it out"
             )
-    make = partial(_drawn, sampler=sampler) if sampler else _templated
-    return [
-        make(task, task.name if len(task.tests) == 1 else f"{task.name}.{name}", test, template)
-        for name, test in task.tests.items()
-        for template in templates
-    ]
+    found = []
+    for name, test in task.tests.items():
+        title = task.name if len(task.tests) == 1 else f"{task.name}.{name}"
+        for template in templates:
+            if sampler and isinstance(template, Template):
+                found.append(_drawn(task, title, test, template, sampler))
+            else:
+                found.append(_templated(task, title, test, template))
+    return found
 
 
 def _own(task: PromptTask) -> Questions:
@@ -105,7 +114,7 @@ def _own(task: PromptTask) -> Questions:
     return Questions(task.name, OWN_TEMPLATE, len(made(0, 0)), ask)
 
 
-def _templated(task: TaskData, name: str, rows: Sequence[Example], template: Template) -> Questions:
+def _templated(task: TaskData, name: str, rows: Sequence[Example], template: Template | ClozeTemplate) -> Questions:
     order_of: Callable[[int], list[Example]] = cache(lambda seed: shot_order(task.train, task.labels, seed))
 
     def ask(numbers: Sequence[int], shown: Shown) -> list[Asked]:
@@ -116,7 +125,8 @@ def _templated(task: TaskData, name: str, rows: Sequence[Example], template: Tem
                 places = np.argsort(rng.bits(_ORDER, shown.seed, shown.order, np.arange(len(shots))), kind="stable")
                 shots = [shots[place] for place in places]
             item = template.item(row, task.labels, shots)
-            found.append(Asked(item, template, row, tuple(shots), () if row.choices else task.labels))
+            form = template if isinstance(template, Template) else None
+            found.append(Asked(item, form, row, tuple(shots), () if row.choices else task.labels))
         return found
 
     return Questions(name, template.text, len(rows), ask)

@@ -66,8 +66,8 @@ _HOW_TO_READ_ZERO_SHOT = (
     "With arbitrary labels, zero-shot (k = 0) is chance by construction: nothing has told the model what they mean."
 )
 _HOW_TO_READ_EMERGENCE = (
-    "Each point is the model as it was after so many tokens, asked with k examples in its prompt, with the 95 % "
-    "interval over questions: lines part where it begins to learn from them."
+    "Each point is the model as it was after so many tokens, asked with k examples in its prompt, on average over the "
+    "seeds, with its 95 % interval: lines part where it begins to learn from them."
 )
 
 _HOW_TO_READ_SPEED = (
@@ -178,15 +178,20 @@ def _loss(runs: Sequence[RunFolder]) -> str:
 
 
 def _emergence(runs: Sequence[RunFolder]) -> str:
-    logs = {
-        folder.name: folder.metrics
-        for folder in runs
-        if any(key.startswith("prompt.") for line in folder.metrics for key in line)
-    }
-    if not logs:
+    groups: dict[str, list[RunFolder]] = {}
+    for folder in runs:
+        if any(key.startswith("prompt.") for line in folder.metrics for key in line):
+            groups.setdefault(_but_for_the_seed(folder.recipe), []).append(folder)
+    if not groups:
         return ""
+    logs = {", ".join(folder.name for folder in own): [folder.metrics for folder in own] for own in groups.values()}
     picture = _picture(runs[0].path / "emergence.png", plots.emergence(logs), [_HOW_TO_READ_EMERGENCE])
     return f"<h2>Learning from the prompt, as it comes</h2>\n{picture}"
+
+
+def _but_for_the_seed(recipe: str) -> str:
+    """A recipe without what runs of several seeds differ in."""
+    return "\n".join(line for line in recipe.splitlines() if not line.startswith(("seed:", "out:")))
 
 
 def _has_loss(line: _Record) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -145,37 +146,49 @@ def shot_curve(records: Iterable[_Record]) -> "Figure":
     return figure
 
 
-def emergence(runs: Mapping[str, Sequence[_Record]]) -> "Figure":
-    """Draw accuracy over the tokens seen in pretraining: a panel for each run and task, a line a number of shots.
+def emergence(groups: Mapping[str, Sequence[Sequence[_Record]]]) -> "Figure":
+    """Draw accuracy over the tokens seen in pretraining: a panel a group of runs and task, a line a number of shots.
 
     Args:
-        runs: The lines of each run's ``metrics.jsonl``, by the name of the run.
+        groups: The lines of the ``metrics.jsonl`` of runs that differ in their seed alone, by a name for them; a point
+            is the mean over those that asked after the same step.
 
     Raises:
         DataError: No line holds a figure of a prompted task.
     """
-    panels: dict[tuple[str, str], dict[str, list[Point]]] = {}
-    levels: dict[tuple[str, str], float] = {}
-    for name, line in ((name, line) for name, lines in runs.items() for line in lines):
-        for key in line:
-            if found := _PROMPTED.fullmatch(key):
-                task, k = found.groups()
-                point = Point(line["tokens"], line[key], line[f"{key}.low"], line[f"{key}.high"], 1)
-                panels.setdefault((name, task), {}).setdefault(f"k = {k}", []).append(point)
-                levels[name, task] = line[f"prompt.{task}.majority"]
+    panels: dict[tuple[str, str], dict[str, list[_Record]]] = {}
+    levels: dict[tuple[str, str], list[float]] = {}
+    for name, runs in groups.items():
+        for seed, line in ((seed, line) for seed, lines in enumerate(runs) for line in lines):
+            for key in line:
+                if found := _PROMPTED.fullmatch(key):
+                    task, k = found.groups()
+                    record = {"value": line[key], "low": line[f"{key}.low"], "high": line[f"{key}.high"], "seed": seed}
+                    record |= {"step": line["step"], "tokens": line["tokens"]}
+                    panels.setdefault((name, task), {}).setdefault(f"k = {k}", []).append(record)
+                    levels.setdefault((name, task), []).append(line[f"prompt.{task}.majority"])
     if not panels:
         raise DataError("nothing to draw: no line of metrics.jsonl holds 'prompt.TASK.kK'; set prompting.tasks")
     names = list(dict.fromkeys(k for curves in panels.values() for k in curves))
     with style():
         figure, axes = grid(len(panels), _num_columns([(task, name) for name, task in panels], len(names)))
         for panel_axes, ((name, task), curves) in zip(axes, panels.items(), strict=True):
-            draw_curves(panel_axes, curves, {k: names.index(k) for k in curves})
-            draw_level(panel_axes, levels[name, task])
-            title(panel_axes, task if len(runs) == 1 else f"{task}, {name}")
+            drawn = {k: _over_tokens(records) for k, records in curves.items()}
+            draw_curves(panel_axes, drawn, {k: names.index(k) for k in drawn})
+            draw_level(panel_axes, fmean(levels[name, task]))
+            title(panel_axes, task if len(groups) == 1 else f"{task}, {name}")
             panel_axes.set_xlabel("tokens seen (log scale)")
             panel_axes.set_ylabel("accuracy")
         legend(figure, _curve_entries(names, True))
     return figure
+
+
+def _over_tokens(records: Sequence[_Record]) -> list[Point]:
+    """Means over seeds at each step, which runs of other seeds reach with nearly as many tokens."""
+    tokens: dict[float, list[float]] = {}
+    for record in records:
+        tokens.setdefault(record["step"], []).append(record["tokens"])
+    return [replace(point, x=fmean(tokens[point.x])) for point in points(records, "step")]
 
 
 def _measured(records: Iterable[_Record], x: str) -> list[_Record]:

@@ -7,19 +7,21 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """One question to a causal model: the choice of highest log P(choice | context) is its answer.
+    """One question to a language model: the choice of highest log P(choice | context) is its answer.
 
     Args:
         context: The shots and the query, without trailing white space.
         choices: The possible continuations, each with its own leading space.
         gold: Index of the right choice.
         shots: How many solved examples the context holds.
+        after: What stands behind the choice, which a masked model sees too.
     """
 
     context: str
     choices: tuple[str, ...]
     gold: int
     shots: int
+    after: str = ""
 
 
 class PromptTask(ABC):

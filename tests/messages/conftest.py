@@ -175,7 +175,7 @@ def typed(desk, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("ptft.compute.has_native_bf16", lambda: False)
     monkeypatch.setattr("ptft.compute.get_available_trackers", list)
-    for place in ("ptft.steps.pretrain.fit", "ptft.steps.finetune.fit", "ptft.prompting.evaluate.score_requests"):
+    for place in ("ptft.steps.pretrain.fit", "ptft.steps.finetune.fit", "ptft.prompting.asking.score_requests"):
         monkeypatch.setattr(place, _too_late)
 
     def type_(line: str) -> tuple[int, str, list[str]]:

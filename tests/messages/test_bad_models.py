@@ -13,7 +13,9 @@ NO_WEIGHTS = (
 )
 DAMAGED = r"'broken_weights' cannot be opened for \w+ \(.*\); give a checkpoint whose weights are whole"
 OTHER_SHAPES = r"'other_shapes' has weights of other shapes than its config.json says \(.* and \d+ more\); take"
-NO_DECODER = r" is no causal language model \(bert\); prompting needs a decoder, pretrained with objective=causal_lm"
+NO_DECODER = (
+    r" is no causal language model \(bert\); kind=perplexity needs a decoder, pretrained with objective=causal_lm"
+)
 
 MODELS = [
     (f"{GO_ON} model=encodr", r"there is no folder 'encodr'; did you mean 'encoder'\?, and no model .* from the Hub"),
@@ -73,8 +75,9 @@ MODELS = [
     (TUNE, r"model: name the checkpoint to fine-tune; a preset needs init=scratch"),
     ("curve model=no_weights data=good.csv labels=8 length=32 out=new", f"'no_weights'{NO_WEIGHTS}"),
     ("curve data=good.csv labels=8 length=32 out=new", r"model: name the checkpoint to fine-tune"),
-    ("prompt model=encoder data=polarity out=new", f"'encoder'{NO_DECODER}"),
-    ("prompt model=classifier data=polarity out=new", f"'classifier'{NO_DECODER}"),
+    ("prompt model=encoder data=good.txt kind=perplexity out=new", f"'encoder'{NO_DECODER}"),
+    ("prompt model=encoder data=words_topic_L out=new", r"words_topic_L brings prompts for a decoder, and 'encoder'"),
+    ("prompt model=classifier data=polarity out=new", r"'classifier' lacks weights of the masked_lm head"),
     ("prompt model=decoder_without_weights data=polarity out=new", f"'decoder_without_weights'{NO_WEIGHTS}"),
     ("prompt model=photos data=polarity out=new", f"'photos'{NO_CONFIG}"),
     (
@@ -87,7 +90,10 @@ MODELS = [
     ("predict model=classifier data=good.csv out=new.csv length=1000", r"length: 1000 tokens are more than .* 64 pos"),
     ("check predict model=encoder data=good.csv out=new.csv", r"'encoder' is no classifier; fine-tune it first"),
     ("compare tokenizers=encoder,photos", r"'photos' holds no tokenizer that transformers can open"),
-    ("compare corpus.path=good.txt", r"tokenizers: name at least one, a folder or Hub name; or name two runs of ptft prompt"),
+    (
+        "compare corpus.path=good.txt",
+        r"tokenizers: name at least one, a folder or Hub name; or name two runs",
+    ),
     ("eval corpus.path=good.txt", r"model: is required; give model=..., or name a recipe that sets it"),
     ("eval model=nothing corpus.path=good.txt", f"'nothing'{NO_CONFIG}"),
     ("eval model=no_weights corpus.path=good.txt", f"'no_weights'{NO_WEIGHTS}"),

@@ -192,7 +192,7 @@ RECIPES = [
         "finetune good.yaml",
         r"good.yaml: is a recipe for pretrain, not for finetune; do it with: ptft pretrain good.yaml",
     ),
-    ("run", r"run: no recipe given; name a file, or one of hybrid, published/"),
+    ("run", r"run: no recipe given; name a file, or one of emergence, hybrid, published/"),
     ("run recipe.yaml", r"'recipe.yaml': no recipe file"),
     ("run syntax.yaml", r"syntax.yaml:3: is not YAML"),
     ("run unknown_step.yaml", r"unknown_step.yaml:4: steps.a: unknown step 'pretrian'; did you mean 'pretrain'\?"),

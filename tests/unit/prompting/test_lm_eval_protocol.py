@@ -88,7 +88,7 @@ def test_ids_come_back_as_they_were_before_the_cut(new_model, tokenizer):
     [
         ({"protocol": "lm_eval"}, "unknown protocol 'lm_eval'; did you mean 'lm_eval-0.4.13'"),
         ({"protocol": PROTOCOL, "orders": 2}, "orders is 2; allowed: 1 under protocol=lm_eval"),
-        ({"protocol": PROTOCOL, "methods": ["channel"]}, "'channel' is none of protocol=lm_eval-0.4.13"),
+        ({"protocol": PROTOCOL, "methods": ["channel"]}, "'channel' does not go with this protocol"),
         ({"sampler": "first_n"}, "sampler is 'first_n' but has no effect under protocol=ptft"),
     ],
 )

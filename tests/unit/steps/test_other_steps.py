@@ -150,14 +150,18 @@ def test_prompt_with_tasks_by_name(prompt):
         ({"k": (-1,)}, RecipeError, r"k.* \[-1\]"),
         ({"data": ()}, RecipeError, r"data: name at least one task or table"),
         ({"k": (500,)}, DataError, r"500"),
-        ({"model": "{bert}"}, RecipeError, r"model: .* is no causal language model \(bert\)"),
+        (
+            {"model": "{bert}", "data": ("words_topic_L",)},
+            RecipeError,
+            r"data: words_topic_L brings prompts for a decoder",
+        ),
         ({"template": "no field"}, RecipeError, r"no field"),
         ({"shots": "nowhere.csv", "data": ("polarity",)}, RecipeError, r"shots: the task 'polarity' brings its own"),
     ],
 )
 def test_mistakes_in_prompting_leave_no_folder_behind(settings, kind, message, prompt, bert_run, tmp_path):
     if settings.get("model"):
-        settings = {"model": str(bert_run)}
+        settings = settings | {"model": str(bert_run)}
     with pytest.raises(kind, match=message):
         prompt(**settings)
     assert not (tmp_path / "run").exists()
