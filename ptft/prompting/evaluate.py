@@ -23,6 +23,7 @@ from ptft.prompting.protocol import PTFT, Protocol, protocol_of
 from ptft.prompting.questions import Questions, Shown, questions_of
 from ptft.prompting.records import ChoiceRecord
 from ptft.prompting.results import documents_of, summarise
+from ptft.prompting.shots import check_shown
 from ptft.prompting.template import Template
 from ptft.tasks.prompt_task import PromptTask
 from ptft.tasks.task import TaskData
@@ -159,11 +160,7 @@ def check_prompts(
         RecipeError: As there.
         DataError: As there, but for documents that do not fit into the model's positions.
     """
-    for name, values in (("k", k), ("seeds", seeds)):
-        if not values or min(values) < 0 or len(set(values)) < len(values):
-            raise RecipeError(f"{name} is {list(values)!r}; give one or more different integers, each at least 0")
-    if limit < 0:
-        raise RecipeError(f"limit is {limit!r}; give the number of documents to ask about, or 0 for all")
+    check_shown(k, seeds, limit, "documents")
     is_ours = protocol_of(protocol) is PTFT
     if is_ours and sampler != "default":
         raise RecipeError(f"sampler is {sampler!r} but has no effect under protocol=ptft; leave it out")

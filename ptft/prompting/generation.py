@@ -26,7 +26,7 @@ from ptft.prompting.generate import check_writing
 from ptft.prompting.greedy import Ids, Written, write_greedily
 from ptft.prompting.records import short_hash
 from ptft.prompting.scoring import TOKENS_PER_BATCH
-from ptft.prompting.shots import first_shots, unlabelled_order
+from ptft.prompting.shots import check_shown, first_shots, unlabelled_order
 from ptft.prompting.template import Template
 from ptft.tasks.generation_metrics import SCORES, generation_figures, scores_of
 from ptft.tasks.labels import names_of
@@ -170,11 +170,7 @@ def check_generation(
     """
     stop = default_stops(template, [*rows, *pool]) if stop is None else stop
     check_writing(max_new_tokens, stop)
-    for setting, values in (("k", k), ("seeds", seeds)):
-        if not values or min(values) < 0 or len(set(values)) < len(values):
-            raise RecipeError(f"{setting} is {list(values)!r}; give one or more different integers, each at least 0")
-    if limit < 0:
-        raise RecipeError(f"limit is {limit!r}; give the number of rows to ask about, or 0 for all")
+    check_shown(k, seeds, limit, "rows")
     if template.words:
         raise RecipeError(f"words is {dict(template.words)!r} but {name!r} has references, no labels; leave words out")
     if not rows:

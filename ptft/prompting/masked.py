@@ -19,7 +19,7 @@ from ptft.models.one_position import one_position
 from ptft.models.onednn import onednn_products
 from ptft.models.prediction import Forward, is_decoder, logits_of
 from ptft.prompting.decoder import evaluating
-from ptft.prompting.request import Scored
+from ptft.prompting.request import Scored, refuse_nan
 from ptft.tokenization import check_pair
 
 Method = Literal["within_word_l2r", "original"]
@@ -224,11 +224,7 @@ def score_masked(
             values, is_best = _score_batch(model, body, batch, pad_id)
             np.add.at(sums, batch.owners, values)
             np.logical_and.at(greedy, batch.owners, is_best)
-    if np.isnan(sums).any():
-        raise CheckpointError(
-            "the model gives log-likelihoods that are not numbers; its weights or its precision (16 bits "
-            "overflow in some models) are unusable, so open another checkpoint or use 32 bits"
-        )
+    refuse_nan(sums)
     numbers = {request: number for number, request in enumerate(distinct)}
     return [_scored(request, sums[numbers[request]], greedy[numbers[request]]) for request in requests]
 

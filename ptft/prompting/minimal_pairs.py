@@ -4,14 +4,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ptft.errors import DataError
 from ptft.prompting.request import Scored
+from ptft.prompting.statistics import credit
 from ptft.tasks.metrics import wilson
 from ptft.tasks.minimal_pairs import MinimalPair
 
 ScorePairs = Callable[[Sequence[tuple[str, str]]], Sequence[Scored]]
 """Scores (context, continuation) texts in their order."""
-_ROUNDING = 1e-6  # log-likelihoods nearer than this share depend on the batching, so they count as equal
 
 
 def evaluate_minimal_pairs(
@@ -44,12 +46,13 @@ def evaluate_minimal_pairs(
     sentences = list(dict.fromkeys(sentence for pair in pairs for sentence in (pair.good, pair.bad)))
     scored = score([("", sentence) for sentence in sentences])
     values = {sentence: found.log_likelihood for sentence, found in zip(sentences, scored, strict=True)}
-    credits = [_credit(values[pair.good], values[pair.bad]) for pair in pairs]
+    found = np.array([[values[pair.good], values[pair.bad]] for pair in pairs])
+    credits = credit(found, np.zeros(len(pairs), dtype=np.int64)).tolist()
     records = [_record("all", "", credits)]
     for group in ("phenomenon", "subtask"):
         by_name: dict[str, list[float]] = {}
-        for pair, credit in zip(pairs, credits, strict=True):
-            by_name.setdefault(getattr(pair, group), []).append(credit)
+        for pair, hit in zip(pairs, credits, strict=True):
+            by_name.setdefault(getattr(pair, group), []).append(hit)
         records += [_record(group, name, found) for name, found in sorted(by_name.items()) if name]
     subtasks = [record["value"] for record in records if record["group"] == "subtask"]
     figures = _named("accuracy", records[0])
@@ -59,16 +62,10 @@ def evaluate_minimal_pairs(
     return figures, records
 
 
-def _credit(good: float, bad: float) -> float:
-    if math.isclose(good, bad, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
-        return 0.5
-    return float(good > bad)
-
-
 def _record(group: str, name: str, credits: Sequence[float]) -> dict[str, Any]:
     hits, n = math.fsum(credits), len(credits)
     low, high = wilson(hits, n)
-    ties = sum(credit == 0.5 for credit in credits)
+    ties = sum(hit == 0.5 for hit in credits)
     return {"group": group, "name": name, "value": hits / n, "low": low, "high": high, "n": n, "ties": ties}
 
 

@@ -57,8 +57,6 @@ class ChoiceRecord:
     """A hash of the context."""
     document: str
     """A hash of the question itself, whatever stands before it."""
-    group: str = ""
-    """What the question belongs to, where a test set has parts."""
     references: dict[str, list[float]] = field(default_factory=dict)
     """Log-likelihoods that scoring methods asked for beside, by method."""
 

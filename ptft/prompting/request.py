@@ -2,6 +2,12 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from ptft.errors import CheckpointError
+
 
 class Request(NamedTuple):
     """The ids of one (context, continuation) pair; the continuation is scored given the context."""
@@ -26,3 +32,16 @@ class Scored(NamedTuple):
     """Token ids before the continuation, the beginning-of-text token included."""
     continuation_ids: tuple[int, ...]
     """Token ids that were scored."""
+
+
+def refuse_nan(log_likelihoods: Float[ndarray, " requests"]) -> None:
+    """Refuse a model by what it says.
+
+    Raises:
+        CheckpointError: A log-likelihood is not a number.
+    """
+    if np.isnan(log_likelihoods).any():
+        raise CheckpointError(
+            "the model gives log-likelihoods that are not numbers; its weights or its precision (16 bits "
+            "overflow in some models) are unusable, so open another checkpoint or use 32 bits"
+        )

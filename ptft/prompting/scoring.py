@@ -11,12 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft import rng
 from ptft.compute import Compute
-from ptft.errors import CheckpointError, DataError, RecipeError
+from ptft.errors import DataError, RecipeError
 from ptft.prompting.decoder import check_decoder, evaluating, num_positions
 from ptft.prompting.plain import score_plainly
 from ptft.prompting.plan import Plan
 from ptft.prompting.protocol import protocol_of
-from ptft.prompting.request import Request, Scored
+from ptft.prompting.request import Request, Scored, refuse_nan
 from ptft.prompting.shared import score_shared
 
 TOKENS_PER_BATCH = 8192
@@ -104,11 +104,7 @@ def score_requests(
         else:
             budget = min(tokens_per_batch, _ROW_TOKENS.get(model.device.type, _OTHER_ROW_TOKENS))
             scored = _scored(model, requests, Plan(requests, budget), compute)
-    if any(np.isnan(score.log_likelihood) for score in scored):
-        raise CheckpointError(
-            "the model gives log-likelihoods that are not numbers; its weights or its precision (16 bits "
-            "overflow in some models) are unusable, so open another checkpoint or use 32 bits"
-        )
+    refuse_nan(np.array([score.log_likelihood for score in scored]))
     return scored
 
 

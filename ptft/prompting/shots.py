@@ -5,11 +5,24 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ptft import rng
-from ptft.errors import DataError
+from ptft.errors import DataError, RecipeError
 from ptft.family import nearest
 from ptft.tasks.task import Example
 
 _SHOTS = rng.key_of("prompting.shots")
+
+
+def check_shown(k: Sequence[int], seeds: Sequence[int], limit: int, what: str) -> None:
+    """Refuse numbers of shots, seeds or a limit of what is asked that cannot be.
+
+    Raises:
+        RecipeError: One of them cannot.
+    """
+    for name, values in (("k", k), ("seeds", seeds)):
+        if not values or min(values) < 0 or len(set(values)) < len(values):
+            raise RecipeError(f"{name} is {list(values)!r}; give one or more different integers, each at least 0")
+    if limit < 0:
+        raise RecipeError(f"limit is {limit!r}; give the number of {what} to ask about, or 0 for all")
 
 
 def check_labels(examples: Iterable[Example], labels: Sequence[str]) -> None:

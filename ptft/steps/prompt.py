@@ -10,7 +10,7 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ptft.compute import Compute, is_main, limit_threads
-from ptft.display import Display
+from ptft.display import Display, Once
 from ptft.errors import RecipeError
 from ptft.models.building import open_trained, read_config
 from ptft.models.classifier import is_decoder_config
@@ -300,6 +300,7 @@ class Prompt(Step):
     def work(self, place: Place) -> Result:
         """Every name of ``data``."""
         limit_threads(self.threads)
+        display = Once(place.display)
         compute = Compute("fp32")
         tokenizer = load_tokenizer(tokenizer_folder(self.model))
         is_decoder = is_decoder_config(read_config(self.model))
@@ -310,8 +311,8 @@ class Prompt(Step):
         written: dict[str, list[str]] = {}
         for work in (self._read(name, tokenizer) for name in self.data):
             for note in work.notes:
-                place.display.say(note)
-            found = work.do(model, compute, place.display)
+                display.say(note)
+            found = work.do(model, compute, display)
             figures |= found.figures
             records += found.records
             if work.file:
